@@ -1,0 +1,1 @@
+"""Write side: commands in, events out. Knows no HTTP and no read model."""

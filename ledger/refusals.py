@@ -1,0 +1,87 @@
+"""Every refusal, as a tree: the family is what a caller does next, the code is why.
+
+Refusal
+    Unauthorized        the key is missing, unknown, dead, or lacks the scope
+    ValidationError     the request is wrong and stays wrong until it is changed
+        NotEnough       money or credit is missing; says how much is there
+    NotFound            the path names something that does not exist
+    PermissionDenied    the key may not do this to that account
+    AlreadyApplied      it has happened before; names the first operation
+    TooLarge            the body is beyond its limit
+    TooManyRequests     come back later
+    ManagerOffline      the ledger cannot answer now; repeat with the same request id
+    Fault               a fault of our own; nothing was booked
+
+docs/api.md lists the codes in order of precedence; api/problems.py gives families their HTTP status.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Refusal(Exception):  # noqa: N818 - the field's word is refusal
+    """A refusal that a caller can act on: it leaves no event and uses up no request id."""
+
+    title: ClassVar[str] = "Refusal"
+
+    def __init__(self, code: str, detail: str, *, field: str | None = None, **extra: object) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.extra = extra
+
+
+class Unauthorized(Refusal):
+    """The key is missing, malformed, unknown, expired, revoked, or lacks the scope."""
+
+    title = "Unauthorized"
+
+
+class ValidationError(Refusal):
+    """The request is wrong; `field` names what to change."""
+
+    title = "ValidationError"
+
+
+class NotFound(Refusal):
+    """The path names something that does not exist."""
+
+    title = "NotFound"
+
+
+class PermissionDenied(Refusal):
+    """The key may not do this to that account."""
+
+    title = "PermissionDenied"
+
+
+class AlreadyApplied(Refusal):
+    """It has happened before: `operation_id` is the first operation's."""
+
+    title = "AlreadyApplied"
+
+
+class TooLarge(Refusal):
+    """The body is larger than its route takes."""
+
+    title = "TooLarge"
+
+
+class TooManyRequests(Refusal):
+    """The caller should come back after `retryAfter` seconds."""
+
+    title = "TooManyRequests"
+
+
+class ManagerOffline(Refusal):
+    """The ledger cannot answer now, or cannot know the outcome; repeat with the same request id."""
+
+    title = "ManagerOffline"
+
+
+class Fault(Refusal):
+    """A fault of our own; nothing was booked, and the log says more."""
+
+    title = "InternalError"

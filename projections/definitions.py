@@ -1,0 +1,127 @@
+"""Groups, the server's clock and keys as rows: how their events change them, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ledger.clock import ServerClock
+from ledger.definitions import Definitions, Group
+from ledger.events import Event, GroupDefined, KeyCreated, KeyRevoked, ServerDefined, SimulationStarted
+
+Statement = tuple[str, dict[str, Any]]
+
+GROUPS = (
+    'SELECT "position", group_name, version, currency, digits, leverage, equity_mode, withdraw_policy,'
+    " refuse_when_stale, margin_call, stop_out, max_operation, coverage, permissions FROM groups"
+    ' ORDER BY "position"'
+)
+SERVER = (
+    'SELECT "position", version, timezone, day_end, overnight_days, book_currency, simulated_from FROM server'
+)
+_PUT_GROUP = (
+    'INSERT INTO groups ("position", group_name, version, currency, digits, leverage, equity_mode,'
+    " withdraw_policy, refuse_when_stale, margin_call, stop_out, max_operation, coverage, permissions)"
+    " VALUES (%(position)s, %(group)s, %(version)s, %(currency)s, %(digits)s, %(leverage)s, %(equity_mode)s,"
+    " %(withdraw_policy)s, %(refuse_when_stale)s, %(margin_call)s, %(stop_out)s, %(max_operation)s,"
+    " %(coverage)s, %(permissions)s)"
+    ' ON CONFLICT (group_name) DO UPDATE SET "position" = excluded."position", version = excluded.version,'
+    " leverage = excluded.leverage, equity_mode = excluded.equity_mode,"
+    " withdraw_policy = excluded.withdraw_policy, refuse_when_stale = excluded.refuse_when_stale,"
+    " margin_call = excluded.margin_call, stop_out = excluded.stop_out,"
+    " max_operation = excluded.max_operation, coverage = excluded.coverage,"
+    " permissions = excluded.permissions"
+)
+_PUT_SERVER = (
+    'INSERT INTO server (one, "position", version, timezone, day_end, overnight_days, book_currency)'
+    " VALUES (true, %(position)s, %(version)s, %(timezone)s, %(day_end)s, %(overnight_days)s,"
+    " %(book_currency)s)"
+    ' ON CONFLICT (one) DO UPDATE SET "position" = excluded."position", version = excluded.version,'
+    " timezone = excluded.timezone, day_end = excluded.day_end,"
+    " overnight_days = excluded.overnight_days, book_currency = excluded.book_currency"
+)
+_SIMULATE = (
+    'INSERT INTO server (one, "position", version, timezone, day_end, overnight_days, book_currency,'
+    " simulated_from) VALUES (true, %(position)s, %(version)s, %(timezone)s, %(day_end)s, %(overnight_days)s,"
+    " %(book_currency)s, %(starts_at)s)"
+    ' ON CONFLICT (one) DO UPDATE SET "position" = excluded."position", version = excluded.version,'
+    " simulated_from = excluded.simulated_from"
+)
+_ADD_KEY = (
+    'INSERT INTO keys (key_id, version, "position", name, role, scopes, groups, logins, amount_max,'
+    " amount_day_max, secret_hash, created_at, expires_at, replaces) VALUES (%(key)s, %(version)s,"
+    " %(position)s, %(name)s, %(role)s, %(scopes)s, %(groups)s, %(logins)s, %(amount_max)s,"
+    " %(amount_day_max)s, %(secret_hash)s, %(recorded_at)s, %(expires_at)s, %(replaces)s)"
+)
+_REVOKE_KEY = (
+    "UPDATE keys SET version = %(version)s, revoked_at = least(revoked_at, %(revoked_at)s)"
+    " WHERE key_id = %(key)s"
+)
+_json = msgspec.json.Encoder(decimal_format="number")
+
+
+def statements(event: Event) -> list[Statement]:
+    """Give the statements by which the event changes these rows."""
+    match event:
+        case GroupDefined():
+            permissions = None if event.permissions is None else _json.encode(event.permissions).decode()
+            return [(_PUT_GROUP, _fields(event) | {"permissions": permissions})]
+        case ServerDefined():
+            return [(_PUT_SERVER, _fields(event))]
+        case SimulationStarted():
+            return [(_SIMULATE, _fields(event) | _new_server())]
+        case KeyCreated():
+            lists = {"scopes": list(event.scopes), "logins": _list(event.logins)}
+            return [(_ADD_KEY, _fields(event) | lists)]
+        case KeyRevoked():
+            return [(_REVOKE_KEY, _fields(event))]
+        case _:
+            return []
+
+
+def loaded(groups: Sequence[Any], server: Any | None) -> Definitions:
+    """Make definitions of their rows, in the order of their positions."""
+    known = [_group(row) for row in groups]
+    definitions = Definitions(
+        position=max((row[0] for row in groups), default=0),
+        groups={group.group: group for group in known},
+        digits={group.currency: group.digits for group in known},
+    )
+    if server is None:
+        return definitions
+    position, version, timezone, day_end, overnight_days, book_currency, simulated_from = server
+    return msgspec.structs.replace(
+        definitions,
+        position=max(definitions.position, position),
+        clock=ServerClock(timezone=timezone, day_end=day_end, overnight_days=overnight_days),
+        book_currency=book_currency,
+        server_version=version,
+        simulated_from=simulated_from,
+    )
+
+
+def _group(row: Any) -> Group:
+    values = dict(zip(Group.__struct_fields__[:-1], (row[1], *row[3:]), strict=True))
+    permissions = values["permissions"]
+    values["permissions"] = None if permissions is None else msgspec.json.decode(permissions)
+    return Group(**values, version=row[2])
+
+
+def _new_server() -> dict[str, Any]:
+    new = Definitions()
+    return {
+        "timezone": new.clock.timezone,
+        "day_end": new.clock.day_end,
+        "overnight_days": new.clock.overnight_days,
+        "book_currency": new.book_currency,
+    }
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def _list(values: tuple[int, ...] | None) -> list[int] | None:
+    return None if values is None else list(values)

@@ -1,0 +1,202 @@
+"""Rebuild the read models from the log, and verify that the live ones are what a rebuild gives.
+
+Both replay the log through the code that the live writes use. A rebuild fills tables in a shadow
+schema while the service goes on, then catches up under the gate and swaps them in. A verification does
+everything in one snapshot and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.sql import SQL, Identifier
+
+from ledger.account import Account
+from ledger.book import Book, Moment
+from ledger.codec import UnknownEvent, read_event
+from ledger.definitions import Definitions
+from ledger.events import Event, KeyCreated
+from ledger.packing import PackedArray, PackedArrayDumper
+from ledger.recorder import LOCK_GATE
+from ledger.writer import BatchRead
+from projections import install
+from projections.batch import BatchViews, row_types
+
+CHUNK = 5_000
+DIFFERENCES_MAX = 20
+
+_CHUNK = (
+    "SELECT notification_id, originator_id, originator_version, topic, state, leaf_hash FROM ledger_events"
+    " WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
+)
+_ACCOUNTS = """
+SELECT 1::smallint, login, version, balance, credit, balance_before_day, balance_before_month,
+    balance_day - date '2000-01-01', balance_month - date '2000-01-01', digits, enable::int,
+    group_name, currency, grants, NULL
+FROM accounts WHERE login = ANY(%s)
+"""
+
+Progress = Callable[[int], None]
+
+
+class LogBroken(Exception):
+    """The log itself does not hold together at a position."""
+
+    def __init__(self, *, position: int, reason: str) -> None:
+        super().__init__(f"the log is broken at position {position}: {reason}")
+        self.position = position
+
+
+class Replay:
+    """Folds the log into the read models that the connection's search path finds, chunk by chunk."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
+        self._connection = connection
+        self._views = BatchViews()
+        self._views.prepare(row_types(connection))
+        self._append = f"WITH {self._views.append_sql}".encode()
+        self._definitions = Definitions()
+        self._limited: set[str] = set()
+        self._used: dict[tuple[str, str], int] = {}
+        self._last: Event | None = None
+        self.position = 0
+
+    def catch_up(self, progress: Progress | None = None) -> None:
+        """Replay to the end of the log, as the connection sees it."""
+        while chunk := self._next_chunk():
+            for _, events in groupby(chunk, key=lambda event: event.server_day):
+                self._book(list(events))
+            self.position = chunk[-1].position
+            if progress is not None:
+                progress(self.position)
+
+    def _next_chunk(self) -> list[Event]:
+        rows = self._connection.execute(_CHUNK, [self.position, CHUNK], binary=True).fetchall()
+        chunk = list(_checked(rows, self.position))
+        if len(chunk) == CHUNK:
+            last = chunk[-1].operation
+            whole = [event for event in chunk if event.operation != last]
+            return whole or chunk
+        return chunk
+
+    def _book(self, events: list[Event]) -> None:
+        first = events[0]
+        last_day = None if self._last is None else self._last.server_day
+        if first.server_day != last_day:
+            self._used = {}
+        before = self._accounts(events)
+        book = Book(
+            moment=Moment(first.recorded_at, first.server_day, first.trading_day),
+            head=first.position - 1,
+            definitions=self._definitions,
+            accounts=dict(before),
+            limited=self._limited,
+            used=self._used,
+        )
+        for _, operation in groupby(events, key=lambda event: event.operation):
+            self._apply(book, list(operation))
+        for statement, params in self._views.rare(book, last_day=last_day):
+            self._connection.execute(statement.encode(), params)
+        self._connection.execute(self._append, self._views.append_params(book, before))
+        self._definitions, self._last = book.definitions, events[-1]
+
+    def _apply(self, book: Book, operation: list[Event]) -> None:
+        for event in operation:
+            if isinstance(event, KeyCreated) and event.amount_day_max is not None:
+                self._limited.add(event.key)
+        book.apply(operation)
+
+    def _accounts(self, events: list[Event]) -> dict[int, Account]:
+        logins = list({login for event in events if (login := getattr(event, "login", None)) is not None})
+        rows = self._connection.execute(_ACCOUNTS, [logins], binary=True).fetchall()
+        read: BatchRead = self._views.load(rows)
+        return read.accounts
+
+
+def replay(connection: Connection[Any], progress: Progress | None = None) -> int:
+    """Fill empty read models from the whole log; give the position reached."""
+    run = Replay(connection)
+    run.catch_up(progress)
+    return run.position
+
+
+def rebuild(database_url: str, ledger: str, progress: Progress | None = None) -> int:
+    """Replace the read models by ones made from the log, while the service goes on."""
+    schema, shadow = _schemas(ledger)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        install.check_schema(connection, schema)
+        _create_shadow(connection, schema, shadow)
+        run = Replay(connection)
+        run.catch_up(progress)
+        with connection.transaction():
+            connection.execute(LOCK_GATE)
+            run.catch_up(progress)
+            _swap(connection, schema, shadow)
+        connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(shadow)))
+        return run.position
+
+
+def verify(database_url: str, ledger: str, progress: Progress | None = None) -> Iterator[str]:
+    """Rebuild beside the live read models in one snapshot; say in a line each what differs."""
+    schema, shadow = _schemas(ledger)
+    with psycopg.connect(database_url) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        install.check_schema(connection, schema)
+        _create_shadow(connection, schema, shadow)
+        try:
+            replay(connection, progress)
+        except (LogBroken, UnknownEvent) as error:
+            yield str(error)
+            return
+        for table in install.view_tables(connection):
+            yield from _differences(connection, table, schema, shadow)
+        connection.rollback()
+
+
+def _schemas(ledger: str) -> tuple[str, str]:
+    schema = install.schema_of(ledger)
+    return schema, f"shadow_{schema}"
+
+
+def _create_shadow(connection: Connection[Any], schema: str, shadow: str) -> None:
+    connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(shadow)))
+    connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(shadow)))
+    path = SQL("SET search_path TO {}, {}").format(Identifier(shadow), Identifier(schema))
+    connection.execute(path)
+    install.create_views(connection)
+
+
+def _swap(connection: Connection[Any], schema: str, shadow: str) -> None:
+    """Put the shadow's tables in the place of the live ones; the row types stay."""
+    for table in install.view_tables(connection):
+        live, rebuilt = Identifier(schema, table), Identifier(shadow, table)
+        connection.execute(SQL("DROP TABLE {}").format(live))
+        connection.execute(SQL("ALTER TABLE {} SET SCHEMA {}").format(rebuilt, Identifier(schema)))
+    connection.execute(SQL("SET LOCAL search_path TO {}").format(Identifier(schema)))
+    install.grant(connection, schema)
+
+
+def _differences(connection: Connection[Any], table: str, schema: str, shadow: str) -> Iterator[str]:
+    live, rebuilt = Identifier(schema, table), Identifier(shadow, table)
+    for one, other, word in ((live, rebuilt, "live only"), (rebuilt, live, "rebuilt only")):
+        query = SQL("SELECT to_jsonb(d)::text FROM (TABLE {} EXCEPT ALL TABLE {}) AS d LIMIT {}")
+        for (row,) in connection.execute(query.format(one, other, DIFFERENCES_MAX)).fetchall():
+            yield f"{table}, {word}: {row}"
+
+
+def _checked(rows: list[tuple[Any, ...]], before: int) -> Iterator[Event]:
+    for number, (position, stream, version, topic, state, leaf_hash) in enumerate(rows, start=before + 1):
+        if position != number:
+            raise LogBroken(position=number, reason="the event is missing")
+        if hashlib.sha256(state).digest() != leaf_hash:
+            raise LogBroken(position=position, reason="the leaf hash is not that of the event's bytes")
+        event = read_event(state, topic=topic, position=position)
+        if (event.position, event.stream, event.version, event.TOPIC) != (position, stream, version, topic):
+            raise LogBroken(position=position, reason="the event's bytes belong to another place")
+        yield event

@@ -1,0 +1,12 @@
+"""SQL in files with names; each begins with a sentence that says what it is for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def sql(name: str) -> str:
+    """Give the text of one SQL file of this folder."""
+    return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,217 @@
+-- The read models, whole. Any change here makes `fundledger migrate` rebuild them from the log.
+-- Money is in integer minor units of the account's currency; positions point into ledger_events.
+
+-- Which operation a request caused: request ids are unique for ever. size is its number of events.
+CREATE TABLE requests (
+    request_id text COLLATE "C" NOT NULL,
+    "position" bigint NOT NULL,
+    size smallint NOT NULL,
+    CONSTRAINT requests_pkey PRIMARY KEY (request_id)
+);
+
+-- What each account holds now. balance_before_day is the balance before the first change of
+-- balance_day (a trading day), balance_before_month the one before balance_month (its first day).
+-- grants is a JSON list [[grant position, expires_at, left], ...], null where no credit expires.
+CREATE TABLE accounts (
+    login bigint NOT NULL,
+    version bigint NOT NULL,
+    balance bigint NOT NULL,
+    credit bigint NOT NULL,
+    balance_before_day bigint NOT NULL,
+    balance_before_month bigint NOT NULL,
+    balance_day date NOT NULL,
+    balance_month date NOT NULL,
+    digits smallint NOT NULL,
+    enable boolean NOT NULL,
+    leverage integer NOT NULL,
+    group_name text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    grants text,
+    grants_expire_at timestamptz,
+    CONSTRAINT accounts_pkey PRIMARY KEY (login)
+) WITH (fillfactor = 70);
+
+CREATE INDEX accounts_grants_expire_at ON accounts (grants_expire_at) WHERE grants_expire_at IS NOT NULL;
+
+-- What an account is called, and its flags: the columns that money never touches.
+CREATE TABLE profiles (
+    login bigint NOT NULL,
+    regdate bigint NOT NULL,
+    enable_read_only boolean NOT NULL,
+    enable_change_password boolean NOT NULL,
+    magic bigint NOT NULL,
+    customer_id bigint NOT NULL,
+    name text NOT NULL,
+    email text NOT NULL,
+    country text NOT NULL,
+    phone text NOT NULL,
+    address text NOT NULL,
+    city text NOT NULL,
+    zipcode text NOT NULL,
+    comment text NOT NULL,
+    CONSTRAINT profiles_pkey PRIMARY KEY (login)
+);
+
+-- One row a leg of a money operation, with what the account held after it. The reference is unique
+-- among operations of a kind and method that were not reversed; it stands on the first leg.
+CREATE TABLE history (
+    "position" bigint NOT NULL,
+    login bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    effective_at timestamptz NOT NULL,
+    operation bigint NOT NULL,
+    amount bigint NOT NULL,
+    balance_change bigint NOT NULL,
+    credit_change bigint NOT NULL,
+    balance bigint NOT NULL,
+    credit bigint NOT NULL,
+    server_day date NOT NULL,
+    trading_day date NOT NULL,
+    digits smallint NOT NULL,
+    corrects bigint,
+    reversed_by bigint,
+    peer bigint,
+    kind text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    group_name text COLLATE "C" NOT NULL,
+    request_id text COLLATE "C",
+    operator_id text,
+    key_id text,
+    reference text COLLATE "C",
+    method text COLLATE "C",
+    comment text,
+    warnings text,
+    metadata text,
+    CONSTRAINT history_pkey PRIMARY KEY ("position")
+);
+
+CREATE INDEX history_login ON history (login, recorded_at, "position");
+CREATE INDEX history_recorded_at ON history (recorded_at, "position");
+CREATE UNIQUE INDEX history_reference ON history (reference, kind, method)
+    WHERE reference IS NOT NULL AND method IS NOT NULL AND reversed_by IS NULL AND "position" = operation;
+CREATE INDEX history_any_reference ON history (reference) WHERE reference IS NOT NULL;
+CREATE INDEX history_corrects ON history (corrects) WHERE corrects IS NOT NULL;
+
+-- The first event of each server day. Days never go back, so a day is a range of positions.
+CREATE TABLE days (
+    server_day date NOT NULL,
+    trading_day date NOT NULL,
+    "position" bigint NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    CONSTRAINT days_pkey PRIMARY KEY (server_day)
+);
+
+-- What a key with a daily limit has moved, in minor units.
+CREATE TABLE key_usage (
+    key_id text COLLATE "C" NOT NULL,
+    server_day date NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    used bigint NOT NULL,
+    CONSTRAINT key_usage_pkey PRIMARY KEY (key_id, server_day, currency)
+);
+
+-- The present definition of each group. max_operation in minor units.
+CREATE TABLE groups (
+    group_name text COLLATE "C" NOT NULL,
+    "position" bigint NOT NULL,
+    version bigint NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    digits smallint NOT NULL,
+    leverage integer NOT NULL,
+    equity_mode text NOT NULL,
+    withdraw_policy text NOT NULL,
+    refuse_when_stale boolean NOT NULL,
+    margin_call text,
+    stop_out text,
+    max_operation bigint,
+    coverage boolean NOT NULL,
+    permissions text,
+    CONSTRAINT groups_pkey PRIMARY KEY (group_name)
+);
+
+CREATE INDEX groups_position ON groups ("position");
+
+-- The server's clock, the book currency and the mark of a simulated ledger: one row.
+CREATE TABLE server (
+    one boolean NOT NULL,
+    "position" bigint NOT NULL,
+    version bigint NOT NULL,
+    timezone text NOT NULL,
+    day_end text NOT NULL,
+    overnight_days text NOT NULL,
+    book_currency text NOT NULL,
+    simulated_from timestamptz,
+    CONSTRAINT server_pkey PRIMARY KEY (one),
+    CONSTRAINT server_one CHECK (one)
+);
+
+-- The keys: the secret only as its keyed hash. revoked_at is an instant of the real clock.
+CREATE TABLE keys (
+    key_id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    "position" bigint NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    scopes text[] NOT NULL,
+    groups text NOT NULL,
+    logins bigint[],
+    amount_max text,
+    amount_day_max text,
+    secret_hash text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    replaces text,
+    CONSTRAINT keys_pkey PRIMARY KEY (key_id)
+);
+
+-- One leg on its way into history, and one account on its way to its new state.
+CREATE TYPE history_leg AS (
+    "position" bigint,
+    login bigint,
+    operation bigint,
+    amount bigint,
+    balance_change bigint,
+    credit_change bigint,
+    balance bigint,
+    credit bigint,
+    recorded_at timestamptz,
+    server_day date,
+    trading_day date,
+    digits smallint,
+    effective_at timestamptz,
+    corrects bigint,
+    reversed_by bigint,
+    peer bigint,
+    kind text,
+    currency text,
+    group_name text,
+    request_id text,
+    operator_id text,
+    key_id text,
+    reference text,
+    method text,
+    comment text,
+    warnings text,
+    metadata text
+);
+
+CREATE TYPE account_state AS (
+    login bigint,
+    version_before bigint,
+    version bigint,
+    balance bigint,
+    credit bigint,
+    balance_before_day bigint,
+    balance_before_month bigint,
+    balance_day date,
+    balance_month date,
+    grants text,
+    grants_expire_at timestamptz
+);
+
+CREATE TYPE applied_request AS (
+    "position" bigint,
+    size smallint,
+    request_id text
+);
