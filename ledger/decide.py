@@ -82,7 +82,9 @@ def _check_reach(book: Book, command: Command, access: Access) -> None:
         if account is None:
             raise ValidationError("unknown_login", f"there is no account {login}", field=field)
         if not access.reaches(login, account.group):
-            raise PermissionDenied("outside_mask", f"account {login} is outside this key's reach", login=login)
+            raise PermissionDenied(
+                "outside_mask", f"account {login} is outside this key's reach", login=login
+            )
     if isinstance(command, UpdateAccount) and command.group is not None:
         _check_group(command.login, command.group, access)
 
@@ -133,7 +135,7 @@ def _check_request_id(book: Book, request: Request) -> None:
         return
     visible = _visible(book, request.caller.access, first)
     fields = differences(content_of_command(request.command), content_of_events(first))
-    named = {"operation": first} if visible else {}
+    named: dict[str, Any] = {"operation": first} if visible else {}
     if fields:
         raise ValidationError(
             "request_id_reused",
@@ -157,7 +159,7 @@ def _check_reference(book: Book, command: Note, access: Access) -> None:
     first = None if key is None else book.references.get(key)
     if first is None:
         return
-    named = {"operation": first} if _visible(book, access, first) else {}
+    named: dict[str, Any] = {"operation": first} if _visible(book, access, first) else {}
     if _same_booking(command, first):
         raise AlreadyApplied("reference_applied", "this reference was booked before", **named)
     raise ValidationError(
@@ -172,7 +174,9 @@ def _same_booking(command: Note, first: Operation) -> bool:
         return False
     asked, booked = content_of_command(command), content_of_events(first)
     amounts = ("amount", "balance", "credit")
-    return all(asked.get(name) == booked.get(name) for name in amounts) and asked.get("to") == booked.get("to")
+    return all(asked.get(name) == booked.get(name) for name in amounts) and asked.get("to") == booked.get(
+        "to"
+    )
 
 
 def _visible(book: Book, access: Access, operation: Operation) -> bool:

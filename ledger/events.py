@@ -16,9 +16,7 @@ import msgspec
 SCHEMA: Final = 1
 
 
-class Event(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag_field="type"
-):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag_field="type"):
     """What every event carries. `operation` is the position of its operation's first event."""
 
     TOPIC: ClassVar[str]
@@ -229,9 +227,7 @@ class KeyRevoked(Event, frozen=True, kw_only=True, tag="key-revoked"):
 
 
 AccountEvent = MoneyMoved | AccountOpened | AccountUpdated | AccountDisabled | AccountEnabled
-AnyEvent = (
-    AccountEvent | GroupDefined | ServerDefined | SimulationStarted | KeyCreated | KeyRevoked
-)
+AnyEvent = AccountEvent | GroupDefined | ServerDefined | SimulationStarted | KeyCreated | KeyRevoked
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder(AnyEvent, float_hook=Decimal)
@@ -244,7 +240,8 @@ def encode(event: Event) -> bytes:
 
 def decode(state: bytes) -> AnyEvent:
     """Read an event back from its canonical bytes; msgspec.ValidationError for an unknown type."""
-    return _decoder.decode(state)
+    event: AnyEvent = _decoder.decode(state)
+    return event
 
 
 def operation_id(event: Event) -> str:

@@ -70,7 +70,8 @@ def give_credit(book: Book, request: Request, command: GiveCredit) -> list[Event
             "bad_expiration", "expiresAt must be in the future, on credit that comes in", field="expiresAt"
         )
     if amount < 0:
-        _check_credit(account, -amount, available=min(account.credit, margin_free(account)))
+        free = margin_free(balance=account.balance, credit=account.credit)
+        _check_credit(account, -amount, available=min(account.credit, free))
     return [
         _booked(
             book,
@@ -93,7 +94,9 @@ def transfer(book: Book, request: Request, command: Transfer) -> list[Event]:
         raise ValidationError("same_login", "from and to must be two different logins", field="to")
     if source.currency != target.currency:
         raise ValidationError(
-            "currency_mismatch", f"{source.currency} cannot be moved to a {target.currency} account", field="to"
+            "currency_mismatch",
+            f"{source.currency} cannot be moved to a {target.currency} account",
+            field="to",
         )
     amount = _minor(book, source, command.amount)
     _check_withdrawable(book, source, amount)
@@ -130,7 +133,7 @@ def correct(book: Book, request: Request, command: Correct) -> list[Event]:
 def reverse(book: Book, request: Request, command: Reverse) -> list[Event]:
     """Book the exact opposite of every leg of an operation."""
     target = book.operations[command.operation]
-    _check_reversible(book, request, target)
+    _check_reversible(book, target)
     return [_reversal(book, request, leg, number) for number, leg in enumerate(_legs(target))]
 
 
@@ -176,15 +179,15 @@ def expire_credit(book: Book, request: Request, command: ExpireCredit) -> list[E
     ]
 
 
-def margin_free(account: Account) -> int:
+def margin_free(*, balance: int, credit: int) -> int:
     """Give equity less margin. Open positions, once the trading server feeds them, enter here."""
-    return account.balance + account.credit
+    return balance + credit
 
 
-def withdrawable(account: Account, group: Group) -> int:
+def withdrawable(*, balance: int, credit: int, group: Group) -> int:
     """Give what a client may take out under the group's policy (domain rule 4)."""
-    own = account.credit if group.withdraw_policy == "protect_credit" else 0
-    return max(0, min(account.balance, margin_free(account) - own))
+    own = credit if group.withdraw_policy == "protect_credit" else 0
+    return max(0, min(balance, margin_free(balance=balance, credit=credit) - own))
 
 
 def check_limits(book: Book, request: Request) -> None:
@@ -233,7 +236,7 @@ def _larger(*amounts: Amount | None) -> Fraction:
     return max((abs(_value(amount)) for amount in amounts if amount is not None), default=Fraction(0))
 
 
-def _booked(
+def _booked(  # noqa: PLR0913 - one line for each fact of a leg
     book: Book,
     request: Request,
     account: Account,
@@ -255,7 +258,9 @@ def _booked(
     moment, caller = book.moment, request.caller
     effective_at = effective_at or note.effective_at
     if effective_at is not None and effective_at > moment.recorded_at:
-        raise ValidationError("bad_effective_time", "effectiveAt must not be in the future", field="effectiveAt")
+        raise ValidationError(
+            "bad_effective_time", "effectiveAt must not be in the future", field="effectiveAt"
+        )
     return MoneyMoved(
         position=operation + leg,
         stream=account.stream,
@@ -338,7 +343,7 @@ def _legs(operation: Operation) -> list[MoneyMoved]:
     return [event for event in operation if isinstance(event, MoneyMoved)]
 
 
-def _check_reversible(book: Book, request: Request, target: Operation) -> None:
+def _check_reversible(book: Book, target: Operation) -> None:
     first = _legs(target)[0]
     if (reversal := book.reversals.get(first.operation)) is not None:
         raise AlreadyApplied(
@@ -354,7 +359,8 @@ def _check_enabled(account: Account) -> None:
 
 
 def _check_withdrawable(book: Book, account: Account, amount: int) -> None:
-    available = withdrawable(account, book.definitions.groups[account.group])
+    group = book.definitions.groups[account.group]
+    available = withdrawable(balance=account.balance, credit=account.credit, group=group)
     if amount > available:
         raise ValidationError(
             "not_enough_money",

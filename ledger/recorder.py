@@ -42,9 +42,7 @@ RETURNING notification_id
 
 def entry_packer(row_types: dict[str, int]) -> RowPacker:
     """Give the packer of log entries, for a database in which the row types have these oids."""
-    return RowPacker(
-        row_types["log_entry"], fixed=("int8", "int8"), variable=("text", "text", "bytea")
-    )
+    return RowPacker(row_types["log_entry"], fixed=("int8", "int8"), variable=("text", "text", "bytea"))
 
 
 def entries(packer: RowPacker, events: Sequence[Event]) -> PackedArray:
@@ -59,7 +57,7 @@ class LedgerRecorder(PostgresApplicationRecorder):
 
     def __init__(self, datastore: PostgresDatastore, *, events_table_name: str = "ledger_events") -> None:
         super().__init__(datastore, events_table_name=events_table_name)
-        self.sql_create_statements = [SQL(text).format() for _, text in _create_statements()]
+        self.sql_create_statements = [SQL(text).format() for _, text in migrations()]
         self.lock_table_statements = [SQL(LOCK_GATE)]
 
     def create_table(self) -> None:
@@ -81,7 +79,10 @@ class LedgerRecorder(PostgresApplicationRecorder):
         curs.execute(_INSERT, columns, prepare=True)
 
     def _fetch_ids_after_insert_events(
-        self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **_: Any
+        self,
+        curs: Cursor[DictRow],
+        stored_events: Sequence[StoredEvent],  # noqa: ARG002 - the library's signature
+        **_: Any,
     ) -> Sequence[int]:
         while curs.statusmessage is None or not curs.statusmessage.startswith("INSERT"):
             if not curs.nextset():
@@ -90,8 +91,3 @@ class LedgerRecorder(PostgresApplicationRecorder):
 
     def _notify_channel(self, curs: Cursor[DictRow]) -> None:
         """Say nothing: polling is the truth, and a global lock at commit is not worth a wake-up."""
-
-
-def _create_statements() -> list[tuple[str, LiteralString]]:
-    found = migrations()
-    return found  # type: ignore[return-value]  # our own files are literal text

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 
-class Refusal(Exception):  # noqa: N818 - the field's word is refusal
+class Refusal(Exception):
     """A refusal that a caller can act on: it leaves no event and uses up no request id."""
 
     title: ClassVar[str] = "Refusal"

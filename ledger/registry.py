@@ -50,7 +50,7 @@ def open_account(book: Book, request: Request, command: OpenAccount) -> list[Eve
     if login > LOGIN_MAX:
         raise ValidationError("bad_login", "no login is free above the highest one", field="login")
     given = _given(command)
-    defaults = {
+    defaults: dict[str, Any] = {
         "leverage": group.leverage,
         "regdate": int(book.moment.recorded_at.timestamp()),
         "currency": group.currency,
@@ -70,9 +70,7 @@ def update_account(book: Book, request: Request, command: UpdateAccount) -> list
     if command.group is not None:
         group = _group(book, command.group)
         if group.currency != account.currency:
-            raise ValidationError(
-                "currency_mismatch", f"the account is in {account.currency}", field="group"
-            )
+            raise ValidationError("currency_mismatch", f"the account is in {account.currency}", field="group")
     envelope = _envelope(book, request, account.stream, version=account.version + 1)
     return [AccountUpdated(**envelope, **_given(command))]
 

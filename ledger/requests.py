@@ -76,7 +76,7 @@ def _note(note: Note | MoneyMoved) -> Content:
     }
 
 
-def _asked(command: Command) -> Content:  # noqa: PLR0911 - one line for each shape of command
+def _asked(command: Command) -> Content:
     match command:
         case Transfer(source=source, target=target):
             amount = _amount(command.amount)

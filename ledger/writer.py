@@ -22,10 +22,10 @@ from psycopg.errors import Diagnostic
 
 from ledger import recorder
 from ledger.account import Account
-from ledger.codec import read_event
 from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after
 from ledger.clock import DayWindow
-from ledger.commands import Request
+from ledger.codec import read_event
+from ledger.commands import Request, StartSimulation
 from ledger.decide import decide
 from ledger.definitions import Definitions
 from ledger.events import Event
@@ -89,7 +89,7 @@ class Appends(Protocol):
         """Pack what the batch changes."""
         ...
 
-    def rare(self, book: Book, *, last_day: date | None) -> list[tuple[str, dict[str, Any]]]:
+    def rare(self, book: Book) -> list[tuple[str, dict[str, Any]]]:
         """Give the statements beside the one that books the batch."""
         ...
 
@@ -107,9 +107,7 @@ class Ticket:
 
     __slots__ = ("atomic", "future", "rehearsal", "requests")
 
-    def __init__(
-        self, requests: Sequence[Request], *, atomic: bool = False, rehearsal: bool = False
-    ) -> None:
+    def __init__(self, requests: Sequence[Request], *, atomic: bool = False, rehearsal: bool = False) -> None:
         self.requests = requests
         self.atomic = atomic
         self.rehearsal = rehearsal
@@ -289,7 +287,7 @@ class GroupCommit:
 
     async def _reconnect(self) -> None:
         self._connection, row_types = await self._connect()
-        self._transaction.prepare(row_types)
+        await self._transaction.prepare(self._connection, row_types)
 
     async def _abandon(self) -> None:
         """Drop the connection, so that nothing can be left open in it."""
@@ -318,15 +316,16 @@ class Transaction:
         self._packer: RowPacker | None = None
         self._window: DayWindow | None = None
         self._head = Head()
-        self.definitions = Definitions(position=-1)
+        self.definitions = Definitions()
         self._append_sql = f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}".encode()
         self._read_sql = views.read_sql.encode()
 
-    def prepare(self, row_types: dict[str, int]) -> None:
-        """Forget what another connection knew, and take this one's row types."""
+    async def prepare(self, connection: AsyncConnection[Any], row_types: dict[str, int]) -> None:
+        """Forget what another connection knew; take this one's row types, and the definitions."""
         self._packer = recorder.entry_packer(row_types)
         self._views.prepare(row_types)
         self._head = Head()
+        self.definitions = await self._views.load_definitions(connection)
 
     async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
         """Read, decide, book, commit; give the outcomes of each ticket."""
@@ -334,6 +333,8 @@ class Transaction:
         read = await self._read(connection, requests)
         if read.definitions_position != self.definitions.position:
             self.definitions = await self._views.load_definitions(connection)
+        if any(isinstance(request.command, StartSimulation) for request in requests):
+            self._head = Head(read.position)
         book = self._book(read, requests)
         outcomes = [_decide_ticket(book, ticket) for ticket in batch]
         if book.booked:
@@ -363,7 +364,9 @@ class Transaction:
             references=read.references,
             operations=read.operations,
             reversals=read.reversals,
-            used={(key, name): used for (key, name, day), used in read.used.items() if day == moment.server_day},
+            used={
+                (key, name): used for (key, name, day), used in read.used.items() if day == moment.server_day
+            },
             limited={key for key in map(_limited_key, requests) if key is not None},
             keys=read.keys,
             login_max=read.login_max,
@@ -373,9 +376,7 @@ class Transaction:
         if read.position != self._head.position:
             assert read.head is not None
             last = read_event(read.head, topic="", position=read.position)
-            self._head = Head(
-                read.position, Moment(last.recorded_at, last.server_day, last.trading_day)
-            )
+            self._head = Head(read.position, Moment(last.recorded_at, last.server_day, last.trading_day))
         now = self._now()
         clock = self.definitions.clock
         if self._window is None or self._window.clock != clock or not self._window.contains(now):
@@ -384,10 +385,9 @@ class Transaction:
 
     async def _append(self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account]) -> None:
         assert self._packer is not None
-        last_day = None if self._head.last is None else self._head.last.server_day
         params = self._views.append_params(book, before)
         params["entries"] = recorder.entries(self._packer, book.booked)
-        rare = self._views.rare(book, last_day=last_day)
+        rare = self._views.rare(book)
         await self._book_and_commit(connection, params, rare)
         self._head = Head(book.head + len(book.booked), book.moment)
 
@@ -398,8 +398,12 @@ class Transaction:
         rare: list[tuple[str, dict[str, Any]]],
     ) -> None:
         cursor = connection.cursor()
-        warned: list[Diagnostic] = []
-        connection.add_notice_handler(warned.append)
+        warned: list[str | None] = []
+
+        def warn(notice: Diagnostic) -> None:
+            warned.append(notice.sqlstate)  # a notice is empty once its handler has returned
+
+        connection.add_notice_handler(warn)
         try:
             async with connection.pipeline():
                 for statement, values in rare:
@@ -407,8 +411,8 @@ class Transaction:
                 await cursor.execute(self._append_sql, params, prepare=True)
                 await connection.execute(b"COMMIT", prepare=True)
         finally:
-            connection.remove_notice_handler(warned.append)
-        if any(notice.sqlstate == "01000" for notice in warned):
+            connection.remove_notice_handler(warn)
+        if "01000" in warned:
             raise UnknownOutcome
 
 

@@ -37,11 +37,8 @@ from projections.sql import sql
 Params = dict[str, Any]
 Statement = tuple[str, Params]
 
-_ROW_TYPES = "SELECT typname, oid FROM pg_type WHERE oid = ANY(%s::regtype[]::oid[])"
-_NEW_DAY = (
-    'INSERT INTO days (server_day, trading_day, "position", recorded_at) VALUES (%(server_day)s,'
-    " %(trading_day)s, %(position)s, %(recorded_at)s) ON CONFLICT DO NOTHING"
-)
+ROW_TYPE_NAMES = ("log_entry", "history_leg", "account_state", "applied_request")
+ROW_TYPES = "SELECT typname, oid FROM pg_type WHERE oid = ANY(%s::regtype[]::oid[])"
 _REVERSED = (
     "UPDATE history SET reversed_by = %(reversal)s WHERE operation = %(operation)s"
     ' AND "position" >= %(operation)s AND "position" <= %(operation)s + 1'
@@ -114,11 +111,9 @@ class BatchViews:
             "accounts_count": len(states),
         }
 
-    def rare(self, book: Book, *, last_day: date | None) -> list[Statement]:
+    def rare(self, book: Book) -> list[Statement]:
         """Give the statements that the batch needs beside the one that books it."""
         statements: list[Statement] = []
-        if book.booked[0].server_day != last_day:
-            statements.append((_NEW_DAY, _fields(book.booked[0])))
         for event in book.booked:
             if not isinstance(event, MoneyMoved):
                 statements += definitions.statements(event) + profiles.statements(event)
@@ -136,8 +131,7 @@ class BatchViews:
 
 def row_types(connection: Connection[Any]) -> dict[str, int]:
     """Look up the oids of the row types under the connection's search path."""
-    names = ["log_entry", "history_leg", "account_state", "applied_request"]
-    return dict(connection.execute(_ROW_TYPES, [names]).fetchall())
+    return dict(connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)]).fetchall())
 
 
 def limited_key(request: Request) -> str | None:
@@ -308,10 +302,6 @@ def _state(
         return fixed, (None, None)
     soonest = min(grant.expires_at for grant in grants)
     return fixed, (_json.encode(grants).decode(), microseconds(soonest))
-
-
-def _fields(event: Event) -> Params:
-    return {name: getattr(event, name) for name in Event.__struct_fields__}
 
 
 def _usage(book: Book) -> list[Params]:

@@ -87,8 +87,7 @@ class Replay:
 
     def _book(self, events: list[Event]) -> None:
         first = events[0]
-        last_day = None if self._last is None else self._last.server_day
-        if first.server_day != last_day:
+        if self._last is None or first.server_day != self._last.server_day:
             self._used = {}
         before = self._accounts(events)
         book = Book(
@@ -101,7 +100,7 @@ class Replay:
         )
         for _, operation in groupby(events, key=lambda event: event.operation):
             self._apply(book, list(operation))
-        for statement, params in self._views.rare(book, last_day=last_day):
+        for statement, params in self._views.rare(book):
             self._connection.execute(statement.encode(), params)
         self._connection.execute(self._append, self._views.append_params(book, before))
         self._definitions, self._last = book.definitions, events[-1]

@@ -1,5 +1,5 @@
--- Book a batch into the read models: what its requests caused, its legs of history, and each
--- account's new state where the account still is as it was read.
+-- Book a batch into the read models: what its requests caused, its legs of history, the days that
+-- begin with it, and each account's new state where the account still is as it was read.
 applied AS (
     INSERT INTO requests (request_id, "position", size)
     SELECT request_id, "position", size FROM unnest(%(applied)s::applied_request[])
@@ -15,6 +15,12 @@ legs AS (
         reversed_by, peer, kind, currency, group_name, request_id, operator_id, key_id, reference, method,
         comment, warnings, metadata
     FROM unnest(%(legs)s::history_leg[])
+),
+begun AS (
+    INSERT INTO days (server_day, trading_day, "position", recorded_at)
+    SELECT DISTINCT ON (server_day) server_day, trading_day, "position", recorded_at
+    FROM unnest(%(legs)s::history_leg[]) ORDER BY server_day, "position"
+    ON CONFLICT (server_day) DO NOTHING
 ),
 moved AS (
     UPDATE accounts a SET

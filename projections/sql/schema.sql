@@ -92,7 +92,7 @@ CREATE UNIQUE INDEX history_reference ON history (reference, kind, method)
 CREATE INDEX history_any_reference ON history (reference) WHERE reference IS NOT NULL;
 CREATE INDEX history_corrects ON history (corrects) WHERE corrects IS NOT NULL;
 
--- The first event of each server day. Days never go back, so a day is a range of positions.
+-- The first leg of each server day. Days never go back, so a day is a range of positions.
 CREATE TABLE days (
     server_day date NOT NULL,
     trading_day date NOT NULL,

@@ -1,0 +1,33 @@
+"""The composition root of the HTTP side: one ledger's service behind its routes."""
+
+from __future__ import annotations
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.middleware import DefineMiddleware
+
+from api import openapi, problems
+from api.middleware import Gatekeeper
+from api.routes import batch, funding, health, history, ledger, users
+from api.service import Service
+
+ROUTES = [
+    *funding.HANDLERS,
+    *batch.HANDLERS,
+    *history.HANDLERS,
+    *users.HANDLERS,
+    *ledger.HANDLERS,
+    *health.HANDLERS,
+]
+
+
+def create_app(service: Service, *, base_path: str = "/") -> Litestar:
+    """Build the application around a service that its caller starts and stops."""
+    return Litestar(
+        route_handlers=[Router(base_path, route_handlers=list(ROUTES))],
+        middleware=[DefineMiddleware(Gatekeeper, keys=service.keys)],
+        exception_handlers=problems.HANDLERS,
+        openapi_config=openapi.config(base_path),
+        state=State({"service": service}),
+        logging_config=None,
+    )

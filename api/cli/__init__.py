@@ -1,0 +1,137 @@
+"""The command line: `fundledger COMMAND`. Errors go to standard error, with exit code 1 or 2."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from api.cli import keys, ledgers, serve
+from api.database import UnsafeServer
+from api.embedded import EmbeddedPostgresError
+from ledger.refusals import Refusal
+from projections.install import SchemaOutdated
+from projections.rebuild import LogBroken
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    command: Command = arguments.run
+    try:
+        return command(arguments)
+    except SchemaOutdated as error:
+        return _fail(f"{error}; run `fundledger migrate` first")
+    except (Refusal, EmbeddedPostgresError, UnsafeServer, LogBroken) as error:
+        return _fail(str(error))
+    except (psycopg.OperationalError, OSError) as error:
+        return _fail(f"the database cannot be used: {str(error).strip()}")
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe all commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="fundledger", description="an event-sourced funding ledger for brokers"
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    common = _common()
+    _serve(commands.add_parser("serve", parents=[common], help="serve a ledger over HTTP"))
+    command = commands.add_parser("migrate", parents=[common], help="create or update a ledger's schema")
+    command.set_defaults(run=ledgers.migrate)
+    _keys(commands.add_parser("keys", help="make, list, revoke and rotate keys"), common)
+    _ledgers(commands.add_parser("ledgers", help="make and list ledgers"), common)
+    command = commands.add_parser("rebuild", parents=[common], help="make the read models anew from the log")
+    command.set_defaults(run=ledgers.rebuild)
+    command = commands.add_parser(
+        "verify", parents=[common], help="compare the read models with a rebuild, and check every leaf hash"
+    )
+    command.set_defaults(run=ledgers.verify)
+    return top
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    where = common.add_mutually_exclusive_group()
+    where.add_argument("--data", type=Path, default=Path("data"), help="directory of the embedded PostgreSQL")
+    where.add_argument("--database-url", help="URL of a PostgreSQL 15 to 18 to use instead")
+    common.add_argument("--ledger", default="main", help="name of the ledger (default: main)")
+    return common
+
+
+def _serve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", default="127.0.0.1")
+    command.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    command.add_argument(
+        "--base-path", default="/", help="where the routes are mounted, such as /mt4/manager"
+    )
+    command.add_argument(
+        "--request-id",
+        choices=["required", "optional"],
+        default="required",
+        help="whether money commands must bring a request id",
+    )
+    command.add_argument(
+        "--simulate-from", type=instant, metavar="TIME", help="run the ledger's clock on from this instant"
+    )
+    command.set_defaults(run=serve.serve)
+
+
+def _keys(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser("create", parents=[common], help="make a key and print it once")
+    create.add_argument("--role", required=True, choices=sorted(keys.ROLES))
+    create.add_argument("--name", required=True)
+    create.add_argument("--groups", default="*", metavar="MASK", help="groups that the key reaches")
+    create.add_argument("--logins", type=keys.logins, metavar="LIST", help="the only logins that it reaches")
+    create.add_argument("--max-amount", metavar="N", help="limit of one operation")
+    create.add_argument("--max-amount-day", metavar="N", help="limit of a server day")
+    create.add_argument("--expires", type=instant, metavar="TIME")
+    create.set_defaults(run=keys.create)
+    listing = actions.add_parser("list", parents=[common], help="list the keys")
+    listing.set_defaults(run=keys.show)
+    revoke = actions.add_parser("revoke", parents=[common], help="kill a key")
+    revoke.add_argument("key", metavar="KEY_ID")
+    revoke.set_defaults(run=keys.revoke)
+    rotate = actions.add_parser("rotate", parents=[common], help="make a key's successor and end the key")
+    rotate.add_argument("key", metavar="KEY_ID")
+    rotate.add_argument("--overlap", type=int, default=0, metavar="SECONDS", help="how long both live")
+    rotate.set_defaults(run=keys.rotate)
+
+
+def _ledgers(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser(
+        "create", parents=[common], help="make a ledger: its own schema, log and keys"
+    )
+    create.add_argument("name", metavar="NAME")
+    create.set_defaults(run=ledgers.create)
+    listing = actions.add_parser("list", parents=[common], help="list the ledgers")
+    listing.set_defaults(run=ledgers.show)
+
+
+def instant(text: str) -> datetime:
+    """Parse an instant of the command line: RFC 3339 with a zone."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-20T09:30:00Z") from error
+    if value.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no zone: write 2026-11-20T09:30:00Z")
+    return value.astimezone(UTC)
+
+
+def _fail(words: str) -> int:
+    print(f"fundledger: {words}", file=sys.stderr)
+    return 1

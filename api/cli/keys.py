@@ -1,0 +1,154 @@
+"""`fundledger keys`: make, list, revoke and rotate keys, also while the service runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from argparse import Namespace
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from api.cli.where import book, database_url
+from api.clocks import real_now
+from api.keys import NewKey, make_key
+from api.scopes import ROLES
+from ledger.commands import CreateKey, Request, RevokeKey
+from ledger.masks import parse_mask
+from ledger.money import parse_amount_text
+from ledger.refusals import NotFound, ValidationError
+from projections import install
+
+__all__ = ["ROLES", "create", "logins", "revoke", "rotate", "show"]
+
+_KEYS = (
+    "SELECT key_id, name, role, groups, logins, amount_max, amount_day_max, expires_at, revoked_at"
+    " FROM keys ORDER BY position"
+)
+_ONE = (
+    "SELECT name, role, scopes, groups, logins, amount_max, amount_day_max, expires_at FROM keys"
+    " WHERE key_id = %s AND (revoked_at IS NULL OR revoked_at > %s)"
+)
+
+
+def create(arguments: Namespace) -> int:
+    """Make a key; its text is the last line of standard output, and is shown nowhere again."""
+    if arguments.role == "user" and arguments.logins is None:
+        raise ValidationError("logins_needed", "a user's key needs --logins", field="logins")
+    key = make_key(arguments.ledger)
+    command = CreateKey(
+        key=key.key_id,
+        name=arguments.name,
+        role=arguments.role,
+        scopes=ROLES[arguments.role],
+        groups=parse_mask(arguments.groups, field="groups").text,
+        secret_hash=key.secret_hash,
+        logins=arguments.logins,
+        amount_max=_limit(arguments.max_amount, field="max-amount"),
+        amount_day_max=_limit(arguments.max_amount_day, field="max-amount-day"),
+        expires_at=arguments.expires,
+    )
+    with database_url(arguments) as url:
+        _book(url, arguments.ledger, [(f"~key/{key.key_id}", command)])
+    return _show_once(key)
+
+
+def show(arguments: Namespace) -> int:
+    """List the keys without their secrets."""
+    with database_url(arguments) as url, _connect(url, arguments.ledger) as connection:
+        rows = connection.execute(_KEYS).fetchall()
+    for key_id, name, role, groups, only, amount_max, amount_day_max, expires_at, revoked_at in rows:
+        reach = groups if only is None else f"{groups} {','.join(map(str, only))}"
+        limits = f"{amount_max or '-'}/{amount_day_max or '-'}"
+        print("\t".join([key_id, role, name, reach, limits, _state(expires_at, revoked_at)]))
+    return 0
+
+
+def revoke(arguments: Namespace) -> int:
+    """Kill a key; every process knows within a second."""
+    command = RevokeKey(key=arguments.key, revoked_at=real_now())
+    with database_url(arguments) as url:
+        _book(url, arguments.ledger, [(f"~revoke/{arguments.key}", command)])
+    print(f"revoked {arguments.key}")
+    return 0
+
+
+def rotate(arguments: Namespace) -> int:
+    """Make a successor that may do the same, and end the key now or after an overlap."""
+    key = make_key(arguments.ledger)
+    ends = real_now() + timedelta(seconds=arguments.overlap)
+    with database_url(arguments) as url:
+        with _connect(url, arguments.ledger) as connection:
+            row = connection.execute(_ONE, [arguments.key, real_now()]).fetchone()
+        if row is None:
+            raise NotFound("unknown_key", f"there is no living key {arguments.key}")
+        steps: list[tuple[str, CreateKey | RevokeKey]] = [
+            (f"~key/{key.key_id}", _successor(key, row, replaces=arguments.key)),
+            (f"~rotate/{arguments.key}/{key.key_id}", RevokeKey(key=arguments.key, revoked_at=ends)),
+        ]
+        _book(url, arguments.ledger, steps)
+    return _show_once(key)
+
+
+def logins(text: str) -> tuple[int, ...]:
+    """Parse a comma list of logins."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1001,1002") from error
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError("a login is a positive number")
+    return found
+
+
+def _successor(key: NewKey, row: tuple[Any, ...], *, replaces: str) -> CreateKey:
+    name, role, scopes, groups, only, amount_max, amount_day_max, expires_at = row
+    return CreateKey(
+        key=key.key_id,
+        name=name,
+        role=role,
+        scopes=tuple(scopes),
+        groups=groups,
+        secret_hash=key.secret_hash,
+        logins=None if only is None else tuple(only),
+        amount_max=amount_max,
+        amount_day_max=amount_day_max,
+        expires_at=expires_at,
+        replaces=replaces,
+    )
+
+
+def _book(url: str, ledger: str, steps: list[tuple[str, CreateKey | RevokeKey]]) -> None:
+    requests = [Request(command=command, request_id=request_id) for request_id, command in steps]
+    asyncio.run(book(url, ledger, requests))
+
+
+def _connect(url: str, ledger: str) -> psycopg.Connection[Any]:
+    connection = psycopg.connect(install.conninfo_of(url, ledger))
+    install.check(connection)
+    return connection
+
+
+def _limit(text: str | None, *, field: str) -> str | None:
+    if text is None:
+        return None
+    amount = parse_amount_text(text, field=field)
+    if not amount.positive:
+        raise ValidationError("amount_not_positive", f"--{field} must be above zero", field=field)
+    return text
+
+
+def _state(expires_at: datetime | None, revoked_at: datetime | None) -> str:
+    now = real_now()
+    if revoked_at is not None:
+        return f"revoked {revoked_at.isoformat()}" if revoked_at <= now else f"ends {revoked_at.isoformat()}"
+    if expires_at is not None:
+        return f"{'expired' if expires_at <= now else 'expires'} {expires_at.isoformat()}"
+    return "living"
+
+
+def _show_once(key: NewKey) -> int:
+    print(f"key {key.key_id}; its text is shown only now:")
+    print(key.text)
+    return 0

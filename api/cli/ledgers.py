@@ -1,0 +1,68 @@
+"""`fundledger migrate`, `ledgers`, `rebuild`, `verify`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from api.cli.where import database_url
+from ledger.codec import UnknownEvent
+from ledger.refusals import ValidationError
+from projections import install
+from projections import rebuild as rebuilding
+
+
+def migrate(arguments: Namespace) -> int:
+    """Create or update the schema of a ledger."""
+    with database_url(arguments) as url:
+        done = install.migrate(url, arguments.ledger)
+    print("\n".join(f"applied {name}" for name in done) or "nothing to do")
+    return 0
+
+
+def create(arguments: Namespace) -> int:
+    """Make a ledger; one that is there already is an error."""
+    with database_url(arguments) as url:
+        if arguments.name in install.ledgers(url):
+            raise ValidationError("ledger_exists", f"there is a ledger {arguments.name} already")
+        install.migrate(url, arguments.name)
+    print(arguments.name)
+    return 0
+
+
+def show(arguments: Namespace) -> int:
+    """List the ledgers."""
+    with database_url(arguments) as url:
+        names = install.ledgers(url)
+    print("\n".join(names))
+    return 0
+
+
+def rebuild(arguments: Namespace) -> int:
+    """Make the read models anew, while a service may go on."""
+    with database_url(arguments) as url:
+        try:
+            position = rebuilding.rebuild(url, arguments.ledger, _progress)
+        except UnknownEvent as error:
+            print(f"fundledger: {error}; nothing was changed", file=sys.stderr)
+            return 1
+    print(f"rebuilt from {position} events")
+    return 0
+
+
+def verify(arguments: Namespace) -> int:
+    """Say what differs from a rebuild, or that nothing does."""
+    with database_url(arguments) as url:
+        differences = list(rebuilding.verify(url, arguments.ledger, _progress))
+    for difference in differences:
+        print(difference)
+    if differences:
+        print(f"fundledger: {len(differences)} differences", file=sys.stderr)
+        return 1
+    print("the log holds together and the read models are what it adds up to")
+    return 0
+
+
+def _progress(position: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{position} events", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,98 @@
+"""`fundledger serve`: the embedded PostgreSQL if need be, the service, and its clean end."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import socket
+from argparse import Namespace
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from api.app import create_app
+from api.database import Database
+from api.embedded import EmbeddedPostgres
+from api.service import Keeper, Service
+from projections import install
+
+GC_THRESHOLDS = (200_000, 100, 1_000)
+
+
+def serve(arguments: Namespace) -> int:
+    """Serve until told to stop; then drain, and stop what was started."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    if arguments.database_url is not None:
+        uvloop.run(_serve(arguments, arguments.database_url, keeper=None))
+        return 0
+    postgres = EmbeddedPostgres(arguments.data)
+    postgres.start()
+    try:
+        postgres.create_database_if_missing()
+        install.migrate(postgres.url(), arguments.ledger)
+        uvloop.run(_serve(arguments, postgres.url(), keeper=postgres))
+    finally:
+        postgres.stop()
+    return 0
+
+
+async def _serve(arguments: Namespace, url: str, *, keeper: Keeper | None) -> None:
+    service = Service(
+        Database(url, arguments.ledger),
+        ledger=arguments.ledger,
+        keeper=keeper,
+        request_ids_needed=arguments.request_id == "required",
+    )
+    try:
+        await service.start(simulate_from=arguments.simulate_from)
+        app = create_app(service, base_path=arguments.base_path)
+        config = uvicorn.Config(
+            app,
+            host=arguments.host,
+            port=arguments.port,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=30,
+        )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        await _Server(config, arguments).serve()
+    finally:
+        await service.stop()
+
+
+class _Server(uvicorn.Server):
+    """Says where it serves once it does."""
+
+    def __init__(self, config: uvicorn.Config, arguments: Namespace) -> None:
+        super().__init__(config)
+        self._arguments = arguments
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where."""
+        await super().startup(sockets)
+        if self.started:
+            _greet(self._arguments, self.servers[0].sockets[0].getsockname()[1])
+
+
+def _greet(arguments: Namespace, port: int) -> None:
+    if arguments.database_url is None:
+        where = "" if str(arguments.data) == "data" else f" --data {arguments.data}"
+    else:
+        where = " --database-url URL"
+    ledger = "" if arguments.ledger == "main" else f" --ledger {arguments.ledger}"
+    base_path = arguments.base_path.rstrip("/")
+    print(f"fundledger serves the ledger {arguments.ledger} at http://{arguments.host}:{port}{base_path}")
+    print(f"make a key: fundledger keys create --role finance --name me{where}{ledger}", flush=True)
+
+
+def _exit(*_: Any) -> None:
+    raise SystemExit(0)

@@ -1,0 +1,74 @@
+"""Connections: the writer's own, and a pool for reads, all in the ledger's schema and the service's role."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from ledger.packing import PackedArray, PackedArrayDumper
+from projections import install
+from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
+
+READERS_MAX: Final = 4
+READ_TIMEOUT_S: Final = 5.0
+SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
+
+Connection = AsyncConnection[Any]
+
+
+class UnsafeServer(Exception):
+    """The PostgreSQL server would lose what it acknowledged."""
+
+
+class Database:
+    """The ledger's database as the service uses it."""
+
+    def __init__(self, url: str, ledger: str) -> None:
+        self._writer = install.conninfo_of(url, ledger, service=True, plan_cache_mode="force_generic_plan")
+        self._reader = install.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            self._reader,
+            min_size=1,
+            max_size=READERS_MAX,
+            open=False,
+            timeout=READ_TIMEOUT_S,
+            kwargs={"autocommit": True, "connect_timeout": 5},
+            reconnect_timeout=1,
+        )
+
+    async def open(self) -> None:
+        """Open the pool; checks that the schema is this version's and the server safe."""
+        with psycopg.connect(self._reader) as connection:
+            install.check(connection)
+            check_settings(connection)
+        await self._pool.open(wait=True)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._pool.close()
+
+    async def connect_writer(self) -> tuple[Connection, dict[str, int]]:
+        """Open the writer's connection; gives the oids of the row types with it."""
+        connection = await AsyncConnection.connect(self._writer, autocommit=True, connect_timeout=5)
+        connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
+        rows = await connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)])
+        return connection, dict(await rows.fetchall())
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Lend a connection that reads."""
+        async with self._pool.connection() as connection:
+            yield connection
+
+
+def check_settings(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a server that does not write through to the disk."""
+    for name, needed in SETTINGS_NEEDED.items():
+        found = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+        if found != (needed,):
+            raise UnsafeServer(f"PostgreSQL runs with {name} = {found and found[0]}; it must be {needed}")

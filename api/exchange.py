@@ -1,0 +1,98 @@
+"""What every handler does around its one call: read the request, write the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, Response
+
+from api import answers, bodies
+from api.middleware import Ask
+from api.service import Service
+from ledger.commands import Command, money_command
+from ledger.refusals import NotFound, ValidationError
+
+HttpRequest = Request[Any, Any, Any]
+Answer = Response[bytes]
+Q = TypeVar("Q", bound=msgspec.Struct)
+
+JSON = "application/json"
+LOGIN_MAX = 2**53 - 1
+
+
+class WriteQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The query of a money command."""
+
+    dry_run: bool = False
+
+
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of a route that takes none."""
+
+
+def service_of(request: HttpRequest) -> Service:
+    """Give the running ledger."""
+    service: Service = request.app.state.service
+    return service
+
+
+def ask_of(request: HttpRequest) -> Ask:
+    """Give what the gatekeeper found."""
+    ask: Ask = request.scope["state"]["ask"]
+    return ask
+
+
+def reply(ask: Ask, body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """Give the answer of a body."""
+    found = {"x-request-id": ask.request_id, **(headers or {})}
+    return Response(answers.encode(body), status_code=status, media_type=JSON, headers=found)
+
+
+async def carry_out(request: HttpRequest, command: Command, *, status: int) -> Answer:
+    """Have a command carried out, and answer with what it did."""
+    service, ask = service_of(request), ask_of(request)
+    dry_run = query_of(request, WriteQuery).dry_run if request.scope["query_string"] else False
+    if service.request_ids_needed and not ask.given and money_command(command):
+        raise ValidationError(
+            "request_id_required", "a money command needs a request id of the caller's", field="x-request-id"
+        )
+    body, replayed = await service.carry_out(ask, command, dry_run=dry_run)
+    headers = {"idempotent-replayed": "true"} if replayed else None
+    return reply(ask, body, status=200 if dry_run else status, headers=headers)
+
+
+async def carry_out_on(request: HttpRequest, login: int, command: Command) -> Answer:
+    """Do so for a command whose login is in the path: an unknown one is not found."""
+    if not 1 <= login <= LOGIN_MAX:
+        raise NotFound("unknown_login", f"there is no account {login}", field="login")
+    try:
+        return await carry_out(request, command, status=200)
+    except ValidationError as refusal:
+        if refusal.code != "unknown_login":
+            raise
+        raise NotFound("unknown_login", refusal.detail, field="login") from refusal
+
+
+def query_of(request: HttpRequest, query: type[Q]) -> Q:
+    """Parse the query string strictly: no unknown and no repeated parameter."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=100,
+        )
+    except ValueError as error:
+        raise ValidationError("bad_query", "the query string cannot be understood") from error
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValidationError("repeated_field", "a query parameter is given twice", field=_repeated(pairs))
+    return bodies.converted(values, query)
+
+
+def _repeated(pairs: list[tuple[str, str]]) -> str:
+    names = [name for name, _ in pairs]
+    return next(name for name in names if names.count(name) > 1)

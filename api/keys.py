@@ -1,0 +1,145 @@
+"""Keys: how one is made, what is stored of it, and how a presented one is checked.
+
+A key reads `fl_<id>_<secret><check>`. The id is public; the secret has 256 random bits and is kept only
+as a hash keyed by ledger and id; the check catches a mistyped key without a look into the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from api.clocks import real_now
+from ledger.commands import Access
+from ledger.masks import parse_mask
+from ledger.money import Amount, parse_amount_text
+from ledger.refusals import Unauthorized
+
+CACHE_S: Final = 1.0
+CACHE_MAX: Final = 10_000
+_KEY = re.compile(r"fl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that exists, as far as its checks go."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[str]
+    access: Access
+    secret_hash: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def death(self, now: datetime) -> str | None:
+        """Give the code of why the key is dead at an instant of the real clock, if it is."""
+        if self.revoked_at is not None and self.revoked_at <= now:
+            return "key_revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "key_expired"
+        return None
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A key just made: the text is shown once."""
+
+    text: str
+    key_id: str
+    secret_hash: str
+
+
+def make_key(ledger: str) -> NewKey:
+    """Make a key."""
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    return NewKey(
+        f"fl_{key_id}_{secret}{_check(key_id, secret)}", key_id, secret_hash(ledger, key_id, secret)
+    )
+
+
+def secret_hash(ledger: str, key_id: str, secret: str) -> str:
+    """Give what is stored of a secret."""
+    return hmac.new(f"fundledger/{ledger}/{key_id}".encode(), secret.encode(), hashlib.sha256).hexdigest()
+
+
+def key_of(row: tuple[Any, ...]) -> Key:
+    """Make a key of its row: id, name, scopes, mask, logins, limits, hash, expiry, revocation."""
+    key_id, name, scopes, groups, logins, amount_max, amount_day_max, digest, expires_at, revoked_at = row
+    access = Access(
+        mask=parse_mask(groups),
+        logins=None if logins is None else frozenset(logins),
+        amount_max=_limit(amount_max),
+        amount_day_max=_limit(amount_day_max),
+    )
+    return Key(
+        key_id=key_id,
+        name=name,
+        scopes=frozenset(scopes),
+        access=access,
+        secret_hash=digest,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+    )
+
+
+class KeyRing:
+    """Checks presented keys; what it has verified it believes for at most one second."""
+
+    def __init__(self, ledger: str, load: Callable[[str], Awaitable[Key | None]]) -> None:
+        self._ledger = ledger
+        self._load = load
+        self._verified: dict[bytes, tuple[float, Key]] = {}
+
+    async def check(self, authorization: bytes | None) -> Key:
+        """Give the living key that an Authorization header presents, or refuse with the reason."""
+        if authorization is None:
+            raise Unauthorized("key_missing", "an Authorization header with a Bearer key is needed")
+        digest = hashlib.sha256(authorization).digest()
+        known = self._verified.get(digest)
+        if known is None or known[0] < time.monotonic():
+            known = await self._verify(authorization)
+            self._remember(digest, known)
+        key = known[1]
+        if (reason := key.death(real_now())) is not None:
+            raise Unauthorized(
+                reason, f"the key {key.key_id} is {reason.removeprefix('key_')}", key_id=key.key_id
+            )
+        return key
+
+    async def _verify(self, authorization: bytes) -> tuple[float, Key]:
+        until = time.monotonic() + CACHE_S
+        key_id, secret = _parse(authorization)
+        key = await self._load(key_id)
+        presented = secret_hash(self._ledger, key_id, secret)
+        if key is None or not hmac.compare_digest(presented, key.secret_hash):
+            raise Unauthorized("key_unknown", "the key is not one of this ledger's")
+        return until, key
+
+    def _remember(self, digest: bytes, known: tuple[float, Key]) -> None:
+        if len(self._verified) >= CACHE_MAX:
+            self._verified.clear()
+        self._verified[digest] = known
+
+
+def _parse(authorization: bytes) -> tuple[str, str]:
+    kind, _, text = authorization.decode("latin-1").partition(" ")
+    found = _KEY.fullmatch(text.strip())
+    if kind.lower() != "bearer" or found is None or found[3] != _check(found[1], found[2]):
+        raise Unauthorized("key_malformed", "the Authorization header does not hold a well-formed Bearer key")
+    return found[1], found[2]
+
+
+def _check(key_id: str, secret: str) -> str:
+    return f"{zlib.crc32(f'{key_id}_{secret}'.encode()):08x}"
+
+
+def _limit(text: str | None) -> Amount | None:
+    return None if text is None else parse_amount_text(text)

@@ -1,0 +1,127 @@
+"""The gatekeeper: key, scope, request id and operator id of every request, read from the raw headers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from api.answers import made_request_id
+from api.keys import Key
+from ledger.commands import Access, Caller
+from ledger.refusals import Unauthorized, ValidationError
+
+if TYPE_CHECKING:
+    from api.keys import KeyRing
+
+OPEN: Final = None
+ANY_SCOPE: Final = ""
+OPERATOR_MAX: Final = 128
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One request as its headers introduce it."""
+
+    caller: Caller
+    scopes: frozenset[str]
+    request_id: str
+    given: bool
+    replays: bool
+
+    @property
+    def access(self) -> Access:
+        """Which accounts the key reaches."""
+        return self.caller.access
+
+    def need(self, scope: str) -> None:
+        """Refuse unless the key has the scope."""
+        if scope not in self.scopes:
+            raise Unauthorized("scope_missing", f"the key lacks the scope {scope}", key_id=self.caller.key_id)
+
+
+class Gatekeeper:
+    """Lets a request through to its handler with an Ask, or refuses it.
+
+    A route's `scope` option names the scope that it needs: "" any living key, none no key at all.
+    """
+
+    def __init__(self, app: ASGIApp, *, keys: KeyRing) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check and pass on."""
+        needed = scope["route_handler"].opt.get("scope")
+        if needed is not OPEN:
+            found = dict(scope["headers"])
+            key = await self._keys.check(found.get(b"authorization"))
+            ask = introduce(found, key)
+            if needed != ANY_SCOPE:
+                ask.need(needed)
+            scope["state"]["ask"] = ask
+        await self._app(scope, receive, send)
+
+
+def introduce(headers: dict[bytes, bytes], key: Key) -> Ask:
+    """Read what the headers say beside the key. Of repeated headers the last counts."""
+    request_id, idempotency_key = headers.get(b"x-request-id"), headers.get(b"idempotency-key")
+    if request_id is not None and idempotency_key is not None and request_id != idempotency_key:
+        raise ValidationError(
+            "two_request_ids", "x-request-id and Idempotency-Key differ: send one", field="Idempotency-Key"
+        )
+    given = request_id if request_id is not None else idempotency_key
+    if given is not None and not _REQUEST_ID.fullmatch(given):
+        raise ValidationError(
+            "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field="x-request-id"
+        )
+    return Ask(
+        Caller(key_id=key.key_id, operator_id=_operator(headers), access=key.access),
+        key.scopes,
+        made_request_id() if given is None else given.decode("ascii"),
+        given is not None,
+        idempotency_key is not None,
+    )
+
+
+def item_request_id(given: str | None, *, needed: bool) -> str:
+    """Check the request id of one item of a batch, or make one."""
+    if given is None:
+        if needed:
+            raise ValidationError(
+                "request_id_required", "a money command needs a request id of the caller's", field="requestId"
+            )
+        return made_request_id()
+    if not _REQUEST_ID.fullmatch(given.encode(errors="replace")):
+        raise ValidationError(
+            "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field="requestId"
+        )
+    return given
+
+
+def request_id_in(headers: Any) -> str:
+    """Give the request id that an answer echoes, where no Ask came to be."""
+    found = dict(headers)
+    given: bytes = found.get(b"x-request-id") or found.get(b"idempotency-key") or b""
+    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else made_request_id()
+
+
+def _operator(headers: dict[bytes, bytes]) -> str | None:
+    given = headers.get(b"x-operator-id")
+    if not given:
+        return None
+    try:
+        operator = given.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValidationError(
+            "bad_operator_id", "x-operator-id is not UTF-8", field="x-operator-id"
+        ) from error
+    if len(operator) > OPERATOR_MAX or not operator.isprintable():
+        raise ValidationError(
+            "bad_operator_id",
+            f"x-operator-id has 1..{OPERATOR_MAX} printable characters",
+            field="x-operator-id",
+        )
+    return operator

@@ -1,0 +1,132 @@
+"""Refusals on the wire: the one table of HTTP statuses, and problem+json for everything that fails."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from psycopg_pool import PoolTimeout
+
+from api import answers
+from api.middleware import request_id_in
+from ledger import refusals
+from ledger.refusals import Refusal
+
+log = logging.getLogger("fundledger.api")
+
+STATUS: Final[dict[type[Refusal], int]] = {
+    refusals.Unauthorized: 401,
+    refusals.ValidationError: 400,
+    refusals.NotFound: 404,
+    refusals.PermissionDenied: 403,
+    refusals.AlreadyApplied: 409,
+    refusals.TooLarge: 413,
+    refusals.TooManyRequests: 429,
+    refusals.ManagerOffline: 503,
+    refusals.Fault: 500,
+}
+MEDIA_TYPE: Final = "application/problem+json"
+_ROUTING = {
+    404: refusals.NotFound("unknown_route", "there is no such route"),
+    413: refusals.TooLarge("body_too_large", "the body is larger than this route takes"),
+    405: refusals.ValidationError("method_not_allowed", "this route does not take this method"),
+}
+
+
+def problem(refusal: Refusal, request_id: str | None) -> dict[str, Any]:
+    """Give the problem object of a refusal."""
+    body: dict[str, Any] = {
+        "type": f"urn:fundledger:problem:{refusal.code}",
+        "title": refusal.title,
+        "status": STATUS[type(refusal)],
+        "code": refusal.code,
+        "detail": refusal.detail,
+        "requestId": request_id,
+    }
+    if refusal.field is not None:
+        body["field"] = refusal.field
+    return body | _extra(refusal)
+
+
+def response(refusal: Refusal, request_id: str, *, status: int | None = None) -> Response[bytes]:
+    """Give the answer that carries a refusal."""
+    body = problem(refusal, request_id)
+    body["status"] = status or body["status"]
+    headers = {"x-request-id": request_id}
+    if (retry_after := refusal.extra.get("retry_after")) is not None:
+        headers["retry-after"] = str(retry_after)
+    return Response(
+        msgspec.json.encode(body), status_code=body["status"], media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def on_refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+    """Answer a refusal raised by a handler or the gatekeeper."""
+    return response(refusal, request_id_of(request))
+
+
+def on_database_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer for a database that is away."""
+    log.warning("a read met a database that is away: %s", type(error).__name__)
+    offline = refusals.ManagerOffline(
+        "database_away", "the ledger's database cannot be reached", retry_after=1
+    )
+    return response(offline, request_id_of(request))
+
+
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refuses: unknown routes, wrong methods, undecodable input."""
+    refusal = _ROUTING.get(error.status_code)
+    if refusal is None and error.status_code < 500:
+        refusal = refusals.ValidationError("bad_request", "the request cannot be understood")
+    if refusal is None:
+        return on_fault(request, error)
+    answer = response(refusal, request_id_of(request), status=error.status_code)
+    if error.headers and "Allow" in error.headers:
+        answer.headers["allow"] = error.headers["Allow"]
+    return answer
+
+
+def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer for a bug: it is logged, nothing of it leaks."""
+    log.error("a request met a fault", exc_info=error)
+    fault = refusals.Fault("fault", "the service met a fault of its own")
+    return response(fault, request_id_of(request))
+
+
+HANDLERS: Final[dict[int | type[Exception], Any]] = {
+    Refusal: on_refusal,
+    psycopg.OperationalError: on_database_error,
+    psycopg.InterfaceError: on_database_error,
+    PoolTimeout: on_database_error,
+    HTTPException: on_http_error,
+    Exception: on_fault,
+}
+
+
+def request_id_of(request: Request[Any, Any, Any]) -> str:
+    """Give the request id that the answer carries."""
+    ask = request.scope.get("state", {}).get("ask")
+    return request_id_in(request.scope["headers"]) if ask is None else str(ask.request_id)
+
+
+def _extra(refusal: Refusal) -> dict[str, Any]:
+    """Give what a refusal says beyond its sentence, in the form of the wire."""
+    extra = refusal.extra
+    body: dict[str, Any] = {}
+    if (available := extra.get("available")) is not None:
+        assert isinstance(available, tuple)
+        body["available"] = answers.money(*available)
+    if extra.get("fields") is not None:
+        body["fields"] = extra["fields"]
+    if "index" in extra:
+        body["index"] = extra["index"]
+    if "answered" in extra:
+        assert isinstance(extra["answered"], dict)
+        body["operation"] = extra["answered"]
+        body["operationId"] = extra["answered"]["operationId"]
+    return body

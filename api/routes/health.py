@@ -1,0 +1,29 @@
+"""/healthz and /readyz: is the process there, and can it book and read."""
+
+from __future__ import annotations
+
+from litestar import Response, get
+
+from api import answers
+from api.exchange import JSON, Answer, HttpRequest, service_of
+from ledger.refusals import ManagerOffline
+
+
+@get("/healthz", opt={"tag": "Health"})
+async def healthz() -> Answer:
+    """Say that the process is there."""
+    return Response(answers.encode({"status": "ok"}), media_type=JSON)
+
+
+@get("/readyz", opt={"tag": "Health"})
+async def readyz(request: HttpRequest) -> Answer:
+    """Say that the database answers, the schema is right and what was due is booked."""
+    service = service_of(request)
+    if not service.ready:
+        raise ManagerOffline("not_ready", "the service is starting or stopping", retry_after=1)
+    async with service.reading() as connection:
+        await connection.execute("SELECT 1 FROM server LIMIT 1")
+    return Response(answers.encode({"status": "ready", "ledger": service.ledger}), media_type=JSON)
+
+
+HANDLERS = [healthz, readyz]

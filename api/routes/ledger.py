@@ -1,0 +1,57 @@
+"""/groups and /server: the templates of accounts, and the trading server's clock."""
+
+from __future__ import annotations
+
+from litestar import get, put
+from litestar.params import FromPath
+
+from api import bodies, profiles
+from api.bodies import BODY_MAX
+from api.exchange import Answer, HttpRequest, ask_of, carry_out, reply, service_of
+
+_group = bodies.decoder(bodies.GroupBody)
+_server = bodies.decoder(bodies.ServerBody)
+
+
+@get("/groups", opt={"scope": "groups:read", "tag": "Groups"})
+async def read_groups(request: HttpRequest) -> Answer:
+    """List the groups that the key may see."""
+    ask, service = ask_of(request), service_of(request)
+    async with service.reading() as connection:
+        definitions = (await service.days(connection)).definitions
+    groups = sorted(definitions.groups.values(), key=lambda group: group.group)
+    seen = [group for group in groups if ask.access.mask.selects(group.group)]
+    return reply(ask, {"groups": [profiles.group_body(group) for group in seen]})
+
+
+@put(
+    "/groups/{group:str}",
+    opt={"scope": "groups:write", "body": bodies.GroupBody, "tag": "Groups"},
+    request_max_body_size=BODY_MAX,
+)
+async def define_group(request: HttpRequest, group: FromPath[str]) -> Answer:
+    """Define a group, or give it another definition."""
+    return await carry_out(request, _group(await request.body()).command_for(group), status=200)
+
+
+@get("/server", opt={"scope": "server:read", "tag": "Server"})
+async def read_server(request: HttpRequest) -> Answer:
+    """Read the ledger's clock and book currency."""
+    ask, service = ask_of(request), service_of(request)
+    async with service.reading() as connection:
+        days = await service.days(connection)
+    now = {"now": service.now(), "serverDay": days.server_day, "tradingDay": days.trading_day}
+    return reply(ask, profiles.server_body(days.definitions) | {"ledger": service.ledger} | now)
+
+
+@put(
+    "/server",
+    opt={"scope": "server:write", "body": bodies.ServerBody, "tag": "Server"},
+    request_max_body_size=BODY_MAX,
+)
+async def define_server(request: HttpRequest) -> Answer:
+    """Set the ledger's clock and book currency."""
+    return await carry_out(request, _server(await request.body()).command(), status=200)
+
+
+HANDLERS = [read_groups, define_group, read_server, define_server]

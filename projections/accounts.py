@@ -1,0 +1,154 @@
+"""Accounts as they are read: one row with its profile, its present figures and its previous ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+
+from ledger import account as accounts
+from ledger.account import Account
+from ledger.definitions import Group
+from ledger.events import AccountOpened, AccountUpdated, Event
+from ledger.funding import margin_free, withdrawable
+from projections.profiles import PROFILE_FIELDS
+from projections.sql import sql
+
+STRUCTURE = (
+    "login",
+    "enable",
+    "enable_read_only",
+    "enable_change_password",
+    "leverage",
+    "currency",
+    "group",
+    "email",
+    "country",
+    "phone",
+    "comment",
+    "address",
+    "city",
+    "zipcode",
+    "name",
+    "regdate",
+    "prevbalance",
+    "prevmonthbalance",
+    "balance",
+    "credit",
+    "margin",
+    "margin_free",
+    "margin_level",
+    "equity",
+    "profit",
+    "net_profit",
+    "storage",
+    "commission",
+    "online",
+    "magic",
+    "customer_id",
+)
+PERSONAL = ("name", "email", "phone", "address", "city", "zipcode", "comment")
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account with its profile; money in minor units of its currency."""
+
+    login: int
+    group: str
+    currency: str
+    digits: int
+    enable: bool
+    leverage: int
+    version: int
+    balance: int
+    credit: int
+    prevbalance: int
+    prevmonthbalance: int
+    regdate: int
+    enable_read_only: bool
+    enable_change_password: bool
+    magic: int
+    customer_id: int
+    name: str
+    email: str
+    country: str
+    phone: str
+    address: str
+    city: str
+    zipcode: str
+    comment: str
+
+    @property
+    def margin_free(self) -> int:
+        """Equity less margin: with no open positions known, balance and credit."""
+        return margin_free(balance=self.balance, credit=self.credit)
+
+    def withdrawable(self, group: Group) -> int:
+        """Give what the client may take out under the group's policy."""
+        return withdrawable(balance=self.balance, credit=self.credit, group=group)
+
+
+async def view(
+    connection: AsyncConnection[Any], login: int, *, server_day: date, trading_day: date
+) -> AccountView | None:
+    """Read one account as of the given days, or later ones where the ledger's clock stands still."""
+    params = {"login": login, "server_day": server_day, "trading_day": trading_day}
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(sql("account").encode(), params, prepare=True)
+    row = await cursor.fetchone()
+    return None if row is None else AccountView(**dict(zip(AccountView.__struct_fields__, row, strict=True)))
+
+
+async def group_of(connection: AsyncConnection[Any], login: int) -> str | None:
+    """Give the account's present group, or None where there is no account."""
+    row = await (await connection.execute(_GROUP_OF, [login])).fetchone()
+    return None if row is None else str(row[0])
+
+
+def view_of(events: Iterable[Event]) -> AccountView:
+    """Fold an account's events into what it looked like after the last of them."""
+    account: Account | None = None
+    profile: dict[str, Any] = {}
+    last: Event | None = None
+    for event in events:
+        account = accounts.evolve(account, event)
+        profile |= _profile_changes(event)
+        last = event
+    assert account is not None
+    assert last is not None
+    return AccountView(
+        login=account.login,
+        group=account.group,
+        currency=account.currency,
+        digits=account.digits,
+        enable=account.enable,
+        version=account.version,
+        balance=account.balance,
+        credit=account.credit,
+        prevbalance=account.prevbalance(last.trading_day),
+        prevmonthbalance=account.prevmonthbalance(last.server_day),
+        **profile,
+    )
+
+
+async def expired_grants(connection: AsyncConnection[Any], close: datetime) -> list[tuple[int, int]]:
+    """Name login and grant of all credit whose last server day ended at `close` or before."""
+    rows = await (await connection.execute(_EXPIRED, {"close": close})).fetchall()
+    return [(login, grant) for login, grant in rows]
+
+
+_GROUP_OF = "SELECT group_name FROM accounts WHERE login = %s"
+_EXPIRED = """
+SELECT login, (g ->> 0)::bigint FROM accounts, jsonb_array_elements(grants::jsonb) AS g
+WHERE grants_expire_at < %(close)s AND (g ->> 1)::timestamptz < %(close)s ORDER BY login, 2
+"""
+
+
+def _profile_changes(event: Event) -> dict[str, Any]:
+    if not isinstance(event, AccountOpened | AccountUpdated):
+        return {}
+    values = {name: getattr(event, name) for name in ("leverage", *PROFILE_FIELDS)}
+    return {name: value for name, value in values.items() if value is not None}

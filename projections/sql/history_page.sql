@@ -1,0 +1,6 @@
+-- A page of history by recorded time; the key range and the order are those of an index.
+SELECT {columns}, h.balance, h.credit
+FROM history h
+WHERE {where} AND {recorded}
+ORDER BY h.recorded_at {order}, h."position" {order}
+LIMIT %(limit)s

@@ -1,0 +1,108 @@
+"""What tests stand on: one PostgreSQL a session, one database a module, one empty ledger a test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from hypothesis import settings
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from api.embedded import EmbeddedPostgres
+from projections import install
+from tests.drive import LedgerUnderTest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_numbers = count(1)
+
+settings.register_profile("fundledger", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+settings.load_profile("fundledger")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take a server to test on."""
+    parser.addoption(
+        "--database-url",
+        help="superuser URL of a PostgreSQL 15 to 18 to test on; without it the embedded one is started",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the settings of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("FUNDLEDGER_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the superuser's URL of the server that the session tests on."""
+    given = request.config.getoption("--database-url")
+    if given is not None:
+        yield str(given)
+        return
+    # Directly under /tmp: PostgreSQL runs under another account when we are root, and must reach it.
+    directory = Path(tempfile.mkdtemp(prefix="fundledger-test-"))
+    server = EmbeddedPostgres(directory / "data", shared_buffers="32MB")
+    server.start()
+    yield server.url(dbname="postgres")
+    server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """Yield the name of a database in which the ledger `main` is migrated, and empty."""
+    with _database(server_url) as (name, url):
+        install.migrate(url, "main")
+        yield name
+
+
+@pytest.fixture(scope="module")
+def database_url(server_url: str, template: str) -> Iterator[str]:
+    """Yield the superuser's URL of a database of the module's own, with an empty ledger `main`."""
+    with _database(server_url, template=template) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def ledger(database_url: str) -> LedgerUnderTest:
+    """Return a new, empty ledger of the test's own in the module's database."""
+    name = f"test_{next(_numbers)}"
+    install.migrate(database_url, name)
+    return LedgerUnderTest(database_url, name)
+
+
+class _database:  # noqa: N801 - used as a function
+    def __init__(self, server_url: str, *, template: str = "template0") -> None:
+        self._server_url = server_url
+        self._template = template
+        self._name = f"fundledger_test_{os.getpid()}_{next(_numbers)}"
+
+    def __enter__(self) -> tuple[str, str]:
+        self._execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(self._here, Identifier(self._template)))
+        return self._name, make_conninfo(self._server_url, dbname=self._name)
+
+    def __exit__(self, *_: object) -> None:
+        self._execute(SQL("DROP DATABASE {} WITH (FORCE)").format(self._here))
+
+    @property
+    def _here(self) -> Identifier:
+        return Identifier(self._name)
+
+    def _execute(self, statement: psycopg.sql.Composed) -> None:
+        with psycopg.connect(self._server_url, autocommit=True) as connection:
+            connection.execute(statement)
