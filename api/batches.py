@@ -14,7 +14,7 @@ from api.middleware import Ask, item_request_id
 from api.service import Service
 from ledger.commands import Command, Request, Reverse
 from ledger.refusals import AlreadyApplied, Refusal, ValidationError
-from ledger.writer import Outcome
+from ledger.tickets import Outcome
 
 
 class DepositItem(bodies.DepositBody, frozen=True, kw_only=True, tag_field="op", tag="deposit"):

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from ledger.packing import PackedArray, PackedArrayDumper
+from ledger.packing import Packed, PackedDumper
 from projections import install
 from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 
@@ -55,7 +55,7 @@ class Database:
     async def connect_writer(self) -> tuple[Connection, dict[str, int]]:
         """Open the writer's connection; gives the oids of the row types with it."""
         connection = await AsyncConnection.connect(self._writer, autocommit=True, connect_timeout=5)
-        connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
+        connection.adapters.register_dumper(Packed, PackedDumper)
         rows = await connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)])
         return connection, dict(await rows.fetchall())
 

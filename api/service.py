@@ -26,8 +26,9 @@ from ledger.commands import SYSTEM, Command, ExpireCredit, Request, StartSimulat
 from ledger.definitions import Definitions
 from ledger.events import Event, MoneyMoved
 from ledger.refusals import ManagerOffline, NotFound, Refusal, ValidationError
-from ledger.writer import GroupCommit, Outcome
-from projections import accounts
+from ledger.tickets import Outcome
+from ledger.writer import GroupCommit
+from projections import accounts, operations
 from projections.batch import BatchViews
 
 log = logging.getLogger("fundledger.service")
@@ -130,6 +131,9 @@ class Service:
     async def explain(self, refusal: Refusal, ask: Ask) -> None:
         """Put the first operation's answer into a refusal that names one."""
         first = refusal.extra.get("operation")
+        if isinstance(login := refusal.extra.get("switched"), int):
+            async with self.reading() as connection:
+                first = await operations.last_switch(connection, login)
         if isinstance(first, tuple):
             refusal.extra["answered"] = await self.answer(first, ask)
 

@@ -6,10 +6,11 @@ rules of the command, a disabled account first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ledger import funding, registry
+from ledger.account import Account
 from ledger.book import Book, Operation, ReferenceKey
 from ledger.commands import (
     Access,
@@ -77,16 +78,16 @@ def _check_reach(book: Book, command: Command, access: Access) -> None:
     if isinstance(command, OpenAccount):
         _check_opening(command, access)
         return
-    for field, login in _named(book, command):
-        account = book.accounts.get(login)
-        if account is None:
-            raise ValidationError("unknown_login", f"there is no account {login}", field=field)
+    for account in [_known(book, field, login) for field, login in _named(book, command)]:
+        login = account.login
         if not access.reaches(login, account.group):
             raise PermissionDenied(
                 "outside_mask", f"account {login} is outside this key's reach", login=login
             )
     if isinstance(command, UpdateAccount) and command.group is not None:
         _check_group(command.login, command.group, access)
+    if isinstance(command, DefineGroup):
+        _check_group(None, command.group, access)
 
 
 def _check_opening(command: OpenAccount, access: Access) -> None:
@@ -100,18 +101,25 @@ def _check_group(login: int | None, group: str, access: Access) -> None:
         raise PermissionDenied("outside_mask", f"group {group} is outside this key's mask", login=login)
 
 
-def _named(book: Book, command: Command) -> list[tuple[str, int]]:
-    """Name every login that the command touches, with the field that names it."""
+def _known(book: Book, field: str, login: int) -> Account:
+    account = book.accounts.get(login)
+    if account is None:
+        raise ValidationError("unknown_login", f"there is no account {login}", field=field)
+    return account
+
+
+def _named(book: Book, command: Command) -> Iterator[tuple[str, int]]:
+    """Name every login that the command touches, with the field that names it; its own logins first."""
     match command:
         case Transfer(source=source, target=target):
-            return [("from", source), ("to", target)]
+            yield from (("from", source), ("to", target))
         case Reverse(operation=operation):
-            return [("operationId", login) for login in _touched(book, operation)]
+            yield from (("operationId", login) for login in _touched(book, operation))
         case Correct(corrects=int(operation)):
-            first = ("login", command.login)
-            return [first, *(("corrects", login) for login in _corrected(book, operation))]
+            yield ("login", command.login)
+            yield from (("corrects", login) for login in _corrected(book, operation))
         case _:
-            return [("login", login) for login in logins_of(command)]
+            yield from (("login", login) for login in logins_of(command))
 
 
 def _touched(book: Book, operation: int) -> list[int]:

@@ -9,6 +9,7 @@ import msgspec
 from ledger.refusals import ValidationError
 
 MASK_LENGTH_MAX = 4096
+KNOWN_MAX = 65_536
 
 
 class Mask(msgspec.Struct, frozen=True):
@@ -19,7 +20,16 @@ class Mask(msgspec.Struct, frozen=True):
     excluded: Patterns
 
     def selects(self, group: str) -> bool:
-        return self.included.match(group) and not self.excluded.match(group)
+        """Tell whether the group is selected. Asked for each operation, so known answers are kept."""
+        known = _known.get((self.text, group))
+        return self._look(group) if known is None else known
+
+    def _look(self, group: str) -> bool:
+        if len(_known) >= KNOWN_MAX:
+            _known.clear()
+        found = self.included.match(group) and not self.excluded.match(group)
+        _known[(self.text, group)] = found
+        return found
 
 
 class Patterns(msgspec.Struct, frozen=True):
@@ -42,6 +52,7 @@ def parse_mask(text: str, *, field: str = "groupFilter") -> Mask:
     return Mask(text, _patterns(included), _patterns([pattern or "*" for pattern in excluded]))
 
 
+_known: dict[tuple[str, str], bool] = {}
 _BLANKS = " \t"
 _STARS = re.compile(r"\*+")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")

@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 from psycopg.sql import SQL
 
 from ledger.events import Event, encode
-from ledger.packing import PackedArray, RowPacker
+from ledger.packing import Packed, RowPacker
 from ledger.sql import migrations
 
 LOCK_GATE: LiteralString = "LOCK TABLE gate IN EXCLUSIVE MODE"
@@ -42,10 +42,10 @@ RETURNING notification_id
 
 def entry_packer(row_types: dict[str, int]) -> RowPacker:
     """Give the packer of log entries, for a database in which the row types have these oids."""
-    return RowPacker(row_types["log_entry"], fixed=("int8", "int8"), variable=("text", "text", "bytea"))
+    return RowPacker(row_types["log_entry"], fixed=("int8", "int8"), variable=("text", "label", "bytea"))
 
 
-def entries(packer: RowPacker, events: Sequence[Event]) -> PackedArray:
+def entries(packer: RowPacker, events: Sequence[Event]) -> Packed:
     """Pack events for the log."""
     return packer.array(
         ((event.position, event.version), (event.stream, event.TOPIC, encode(event))) for event in events

@@ -79,7 +79,9 @@ def disable_account(book: Book, request: Request, command: DisableAccount) -> li
     """Suspend an account that is not suspended."""
     account = book.accounts[command.login]
     if not account.enable:
-        raise AlreadyApplied("already_disabled", f"account {account.login} is disabled already")
+        raise AlreadyApplied(
+            "already_disabled", f"account {account.login} is disabled already", switched=account.login
+        )
     envelope = _envelope(book, request, account.stream, version=account.version + 1)
     return [AccountDisabled(**envelope, login=account.login)]
 
@@ -88,7 +90,9 @@ def enable_account(book: Book, request: Request, command: EnableAccount) -> list
     """End the suspension of a suspended account."""
     account = book.accounts[command.login]
     if account.enable:
-        raise AlreadyApplied("already_enabled", f"account {account.login} is enabled already")
+        raise AlreadyApplied(
+            "already_enabled", f"account {account.login} is enabled already", switched=account.login
+        )
     envelope = _envelope(book, request, account.stream, version=account.version + 1)
     return [AccountEnabled(**envelope, login=account.login)]
 

@@ -138,6 +138,13 @@ def _simple(events: Sequence[Event]) -> Content:
     return asked | _note(event)
 
 
+def _credited(events: Sequence[Event]) -> Content:
+    event = _money(events[0])
+    if event.corrects is None:
+        return _simple(events)
+    return {"kind": "expiry", "login": event.login, "grant": event.corrects}
+
+
 def _transferred(events: Sequence[Event]) -> Content:
     out, into = map(_money, events)
     amount = _minor(out.amount, out.digits)
@@ -177,7 +184,7 @@ def _money(event: Event) -> MoneyMoved:
 _MONEY: dict[str, Callable[[Sequence[Event]], Content]] = {
     "deposit": _simple,
     "withdrawal": _simple,
-    "credit": _simple,
+    "credit": _credited,
     "transfer": _transferred,
     "correction": _corrected,
     "reversal": _reversed,

@@ -1,9 +1,8 @@
 """The group commit: whatever arrived while the last commit ran becomes the next transaction.
 
-One task per ledger with a connection of its own. Each batch takes two round trips: BEGIN, the gate and
-one read; then, after the decisions in Python, one statement that books everything, and COMMIT. Only
-then are the callers answered. No disconnect and no time-out of a caller cancels a commit. An outcome
-that is not known is ManagerOffline: the caller repeats with the same request id.
+One task per ledger with a connection of its own. No timer: a batch is what has queued up. Callers are
+answered after its commit, and no disconnect and no time-out of a caller cancels one. An outcome that is
+not known is ManagerOffline: the caller repeats with the same request id.
 """
 
 from __future__ import annotations
@@ -12,25 +11,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import date, datetime
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import Diagnostic
 
-from ledger import recorder
-from ledger.account import Account
-from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after
-from ledger.clock import DayWindow
-from ledger.codec import read_event
-from ledger.commands import Request, StartSimulation
-from ledger.decide import decide
+from ledger.commands import Request
 from ledger.definitions import Definitions
 from ledger.events import Event
-from ledger.packing import RowPacker
-from ledger.refusals import AlreadyApplied, Fault, ManagerOffline, Refusal
+from ledger.refusals import ManagerOffline, Refusal
+from ledger.tickets import Outcome, Ticket
+from ledger.transaction import Transaction, UnknownOutcome, Views
 
 log = logging.getLogger("fundledger.writer")
 
@@ -38,90 +30,11 @@ SINGLES_MAX = 32
 BULK_MAX = 1_000
 QUEUE_MAX = 20_000
 RETRY_AFTER_S = 1
-
-Outcome = list[Event] | Refusal
-
-
-class BatchRead(msgspec.Struct):
-    """What one read brought: the head of the log and everything that the requests touch."""
-
-    position: int = 0
-    definitions_position: int = 0
-    login_max: int = 0
-    head: bytes | None = None
-    accounts: dict[int, Account] = {}
-    requests: dict[str, Operation] = {}
-    references: dict[ReferenceKey, Operation] = {}
-    operations: dict[int, Operation] = {}
-    reversals: dict[int, int] = {}
-    used: dict[tuple[str, str, date], int] = {}
-    keys: dict[str, int] = {}
+MOVED = "FL001"
 
 
-class Reads(Protocol):
-    """What the writer needs of the read side before it decides."""
-
-    read_sql: str
-
-    def read_params(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """Name what the decisions of these requests will look at."""
-        ...
-
-    def load(self, rows: Iterable[tuple[Any, ...]]) -> BatchRead:
-        """Sort the rows of the read."""
-        ...
-
-    async def load_definitions(self, connection: AsyncConnection[Any]) -> Definitions:
-        """Read all definitions again."""
-        ...
-
-
-class Appends(Protocol):
-    """What the writer needs of the read side after it decided."""
-
-    append_sql: str
-
-    def prepare(self, row_types: dict[str, int]) -> None:
-        """Take the oids that the row types have in this database."""
-        ...
-
-    def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Any]:
-        """Pack what the batch changes."""
-        ...
-
-    def rare(self, book: Book) -> list[tuple[str, dict[str, Any]]]:
-        """Give the statements beside the one that books the batch."""
-        ...
-
-
-class Views(Reads, Appends, Protocol):
-    """Both sides of a batch."""
-
-
-class Ticket:
-    """Requests that came together, and the future of their outcomes.
-
-    An `atomic` ticket books all of its requests or none; a `rehearsal` decides them one on top of the
-    other and books none. Both have a transaction to themselves.
-    """
-
-    __slots__ = ("atomic", "future", "rehearsal", "requests")
-
-    def __init__(self, requests: Sequence[Request], *, atomic: bool = False, rehearsal: bool = False) -> None:
-        self.requests = requests
-        self.atomic = atomic
-        self.rehearsal = rehearsal
-        self.future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-
-    @property
-    def alone(self) -> bool:
-        """Whether the ticket has a transaction to itself."""
-        return self.atomic or self.rehearsal
-
-    def answer(self, outcomes: list[Outcome]) -> None:
-        """Wake the caller, if it still waits."""
-        if not self.future.done():
-            self.future.set_result(outcomes)
+class ConflictPersists(Exception):
+    """One ticket alone keeps meeting a conflict."""
 
 
 class GroupCommit:
@@ -296,164 +209,15 @@ class GroupCommit:
             await connection.close()
 
 
-class UnknownOutcome(Exception):
-    """COMMIT was sent, and whether it took hold everywhere is not known."""
-
-
-class ConflictPersists(Exception):
-    """One ticket alone keeps meeting a conflict."""
-
-
-MOVED = "FL001"
-
-
-class Transaction:
-    """One batch's way through the database, on the writer's connection."""
-
-    def __init__(self, views: Views, now: Callable[[], datetime]) -> None:
-        self._views = views
-        self._now = now
-        self._packer: RowPacker | None = None
-        self._window: DayWindow | None = None
-        self._head = Head()
-        self.definitions = Definitions()
-        self._append_sql = f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}".encode()
-        self._read_sql = views.read_sql.encode()
-
-    async def prepare(self, connection: AsyncConnection[Any], row_types: dict[str, int]) -> None:
-        """Forget what another connection knew; take this one's row types, and the definitions."""
-        self._packer = recorder.entry_packer(row_types)
-        self._views.prepare(row_types)
-        self._head = Head()
-        self.definitions = await self._views.load_definitions(connection)
-
-    async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
-        """Read, decide, book, commit; give the outcomes of each ticket."""
-        requests = [request for ticket in batch for request in ticket.requests]
-        read = await self._read(connection, requests)
-        if read.definitions_position != self.definitions.position:
-            self.definitions = await self._views.load_definitions(connection)
-        if any(isinstance(request.command, StartSimulation) for request in requests):
-            self._head = Head(read.position)
-        book = self._book(read, requests)
-        outcomes = [_decide_ticket(book, ticket) for ticket in batch]
-        if book.booked:
-            await self._append(connection, book, read.accounts)
-            self.definitions = book.definitions
-        else:
-            await connection.execute(b"ROLLBACK")
-        return outcomes
-
-    async def _read(self, connection: AsyncConnection[Any], requests: Sequence[Request]) -> BatchRead:
-        params = self._views.read_params(requests)
-        cursor = connection.cursor(binary=True)
-        async with connection.pipeline():
-            await connection.execute(b"BEGIN", prepare=True)
-            await connection.execute(recorder.LOCK_GATE, prepare=True)
-            await cursor.execute(self._read_sql, params, prepare=True)
-        return self._views.load(await cursor.fetchall())
-
-    def _book(self, read: BatchRead, requests: Sequence[Request]) -> Book:
-        moment = self._moment(read)
-        return Book(
-            moment=moment,
-            head=read.position,
-            definitions=self.definitions,
-            accounts=dict(read.accounts),
-            requests=read.requests,
-            references=read.references,
-            operations=read.operations,
-            reversals=read.reversals,
-            used={
-                (key, name): used for (key, name, day), used in read.used.items() if day == moment.server_day
-            },
-            limited={key for key in map(_limited_key, requests) if key is not None},
-            keys=read.keys,
-            login_max=read.login_max,
-        )
-
-    def _moment(self, read: BatchRead) -> Moment:
-        if read.position != self._head.position:
-            assert read.head is not None
-            last = read_event(read.head, topic="", position=read.position)
-            self._head = Head(read.position, Moment(last.recorded_at, last.server_day, last.trading_day))
-        now = self._now()
-        clock = self.definitions.clock
-        if self._window is None or self._window.clock != clock or not self._window.contains(now):
-            self._window = DayWindow.of(clock, now)
-        return moment_after(self._head, now, self._window)
-
-    async def _append(self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account]) -> None:
-        assert self._packer is not None
-        params = self._views.append_params(book, before)
-        params["entries"] = recorder.entries(self._packer, book.booked)
-        rare = self._views.rare(book)
-        await self._book_and_commit(connection, params, rare)
-        self._head = Head(book.head + len(book.booked), book.moment)
-
-    async def _book_and_commit(
-        self,
-        connection: AsyncConnection[Any],
-        params: dict[str, Any],
-        rare: list[tuple[str, dict[str, Any]]],
-    ) -> None:
-        cursor = connection.cursor()
-        warned: list[str | None] = []
-
-        def warn(notice: Diagnostic) -> None:
-            warned.append(notice.sqlstate)  # a notice is empty once its handler has returned
-
-        connection.add_notice_handler(warn)
-        try:
-            async with connection.pipeline():
-                for statement, values in rare:
-                    await connection.execute(statement.encode(), values)
-                await cursor.execute(self._append_sql, params, prepare=True)
-                await connection.execute(b"COMMIT", prepare=True)
-        finally:
-            connection.remove_notice_handler(warn)
-        if "01000" in warned:
-            raise UnknownOutcome
-
-
 def offline(code: str, detail: str) -> ManagerOffline:
     """Build the refusal of a ledger that cannot answer now."""
     return ManagerOffline(code, detail, retry_after=RETRY_AFTER_S)
-
-
-def _limited_key(request: Request) -> str | None:
-    return request.caller.key_id if request.caller.access.amount_day_max is not None else None
 
 
 def _is_conflict(error: psycopg.DatabaseError) -> bool:
     """Tell whether deciding again on a fresh read may help: a key was taken, an account moved."""
     retryable = (psycopg.IntegrityError, psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
     return isinstance(error, retryable) or error.sqlstate == MOVED
-
-
-def _decide_ticket(book: Book, ticket: Ticket) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for request in ticket.requests:
-        outcome = _decide_one(book, request, ticket)
-        outcomes.append(outcome)
-        if ticket.atomic and isinstance(outcome, Refusal) and not isinstance(outcome, AlreadyApplied):
-            break
-    if ticket.rehearsal or (ticket.atomic and any(isinstance(outcome, Refusal) for outcome in outcomes)):
-        book.booked.clear()
-    return outcomes
-
-
-def _decide_one(book: Book, request: Request, ticket: Ticket) -> Outcome:
-    try:
-        events = decide(book, request)
-    except Refusal as refusal:
-        return refusal
-    except Exception:
-        log.exception("a %s could not be decided", type(request.command).__name__)
-        return Fault("fault", "the service met a fault of its own; nothing was booked")
-    if ticket.rehearsal or not request.dry_run:
-        book.apply(events)
-    return events
 
 
 def _answer_all(batch: Iterable[Ticket], refusal: Refusal) -> None:

@@ -1,6 +1,6 @@
 """The read side of a batch: what its decisions look at, and what it writes beside the log.
 
-Implements the two protocols of ledger.writer: one statement reads, one list of CTEs appends. Rows of
+Implements the two protocols of ledger.transaction: one statement reads, one list of CTEs appends. Rows of
 rare events (definitions, profiles, keys) are written by statements of their own before it.
 """
 
@@ -29,8 +29,18 @@ from ledger.commands import (
 from ledger.decide import reference_of
 from ledger.definitions import Definitions
 from ledger.events import Event, MoneyMoved, decode
-from ledger.packing import EPOCH_ORDINAL, RowPacker, days, microseconds
-from ledger.writer import BatchRead
+from ledger.packing import (
+    EPOCH_ORDINAL,
+    Packed,
+    RowPacker,
+    days,
+    flag,
+    int8,
+    int8_array,
+    microseconds,
+    text_array,
+)
+from ledger.transaction import BatchRead
 from projections import definitions, profiles
 from projections.sql import sql
 
@@ -39,6 +49,14 @@ Statement = tuple[str, Params]
 
 ROW_TYPE_NAMES = ("log_entry", "history_leg", "account_state", "applied_request")
 ROW_TYPES = "SELECT typname, oid FROM pg_type WHERE oid = ANY(%s::regtype[]::oid[])"
+_LEG_TEXTS = (
+    *("label",) * 3,  # kind, currency, group
+    "text",  # request id
+    *("label",) * 2,  # operator, key
+    "text",  # reference
+    "label",  # method
+    *("text",) * 3,  # comment, warnings, metadata
+)
 _REVERSED = (
     "UPDATE history SET reversed_by = %(reversal)s WHERE operation = %(operation)s"
     ' AND "position" >= %(operation)s AND "position" <= %(operation)s + 1'
@@ -68,7 +86,7 @@ class BatchViews:
             "history_leg": RowPacker(
                 row_types["history_leg"],
                 fixed=(*("int8",) * 8, "timestamptz", "date", "date", "int2"),
-                variable=("timestamptz", "int8", "int8", "int8", *("text",) * 11),
+                variable=("timestamptz", "int8", "int8", "int8", *_LEG_TEXTS),
             ),
             "account_state": RowPacker(
                 row_types["account_state"],
@@ -77,20 +95,24 @@ class BatchViews:
             ),
         }
 
-    def read_params(self, requests: Sequence[Request]) -> Params:
+    def read_params(self, requests: Sequence[Request]) -> dict[str, Packed]:
         """Name what the decisions of these requests will look at."""
         commands = [request.command for request in requests]
         references = [key for key in map(reference_of, commands) if key is not None]
         return {
-            "login_max": any(isinstance(command, OpenAccount | StartSimulation) for command in commands),
-            "logins": [login for command in commands for login in logins_of(command)],
-            "request_ids": [request.request_id for request in requests],
-            "operations": [operation for command in commands for operation in _operations(command)],
-            "kinds": [kind for kind, _, _ in references],
-            "methods": [method for _, method, _ in references],
-            "references": [reference for _, _, reference in references],
-            "limited": list({key for key in map(limited_key, requests) if key is not None}),
-            "keys": [command.key for command in commands if isinstance(command, RevokeKey | CreateKey)],
+            "login_max": flag(
+                any(isinstance(command, OpenAccount | StartSimulation) for command in commands)
+            ),
+            "logins": int8_array([login for command in commands for login in logins_of(command)]),
+            "request_ids": text_array([request.request_id for request in requests]),
+            "operations": int8_array([number for command in commands for number in _operations(command)]),
+            "kinds": text_array([kind for kind, _, _ in references]),
+            "methods": text_array([method for _, method, _ in references]),
+            "references": text_array([reference for _, _, reference in references]),
+            "limited": text_array([key for key in map(limited_key, requests) if key is not None]),
+            "keys": text_array(
+                [command.key for command in commands if isinstance(command, RevokeKey | CreateKey)]
+            ),
         }
 
     def load(self, rows: Iterable[tuple[Any, ...]]) -> BatchRead:
@@ -100,7 +122,7 @@ class BatchViews:
             _LOADERS[row[0]](read, row)
         return read
 
-    def append_params(self, book: Book, before: dict[int, Account]) -> Params:
+    def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
         """Pack what the booked events of a batch change in the read models."""
         legs = [_leg(event, book) for event in book.booked if isinstance(event, MoneyMoved)]
         states = [_state(account, before) for account in changed(book, before)]
@@ -108,7 +130,7 @@ class BatchViews:
             "applied": self._packers["applied_request"].array(_applied(book)),
             "legs": self._packers["history_leg"].array(legs),
             "accounts": self._packers["account_state"].array(states),
-            "accounts_count": len(states),
+            "accounts_count": int8(len(states)),
         }
 
     def rare(self, book: Book) -> list[Statement]:

@@ -20,6 +20,11 @@ _REQUESTED = (
     ' ON e.notification_id >= r."position" AND e.notification_id < r."position" + r.size'
     " WHERE r.request_id = %(request_id)s ORDER BY 1"
 )
+_SWITCHES = (
+    "SELECT notification_id, topic, state FROM ledger_events WHERE originator_id = %(stream)s"
+    " AND topic IN ('account-opened', 'account-updated', 'account-disabled', 'account-enabled')"
+    " ORDER BY originator_version"
+)
 _ANSWERED_BY = "SELECT DISTINCT operation FROM history WHERE corrects = %(operation)s ORDER BY 1"
 _REVERSED_BY = 'SELECT reversed_by FROM history WHERE "position" = %(operation)s'
 
@@ -46,6 +51,13 @@ async def reversed_by(connection: AsyncConnection[Any], operation: int) -> int |
     """Give the operation that reversed this one."""
     rows = await _rows(connection, _REVERSED_BY, operation=Int8(operation))
     return rows[0][0] if rows else None
+
+
+async def last_switch(connection: AsyncConnection[Any], login: int) -> tuple[Event, ...]:
+    """Give the event that last disabled or enabled an account; its opening counts as well."""
+    events = await _events(connection, _SWITCHES, stream=f"account:{login}")
+    switches = [event for event in events if getattr(event, "enable", True) is not None]
+    return (switches[-1],)
 
 
 async def _events(connection: AsyncConnection[Any], statement: str, **params: object) -> list[Event]:

@@ -21,9 +21,9 @@ from ledger.book import Book, Moment
 from ledger.codec import UnknownEvent, read_event
 from ledger.definitions import Definitions
 from ledger.events import Event, KeyCreated
-from ledger.packing import PackedArray, PackedArrayDumper
+from ledger.packing import Packed, PackedDumper
 from ledger.recorder import LOCK_GATE
-from ledger.writer import BatchRead
+from ledger.transaction import BatchRead
 from projections import install
 from projections.batch import BatchViews, row_types
 
@@ -56,7 +56,7 @@ class Replay:
     """Folds the log into the read models that the connection's search path finds, chunk by chunk."""
 
     def __init__(self, connection: Connection[Any]) -> None:
-        connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
+        connection.adapters.register_dumper(Packed, PackedDumper)
         self._connection = connection
         self._views = BatchViews()
         self._views.prepare(row_types(connection))

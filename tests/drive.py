@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import AsyncConnection, Connection
 
+from api.database import Database
 from ledger.account import Account, evolve
 from ledger.application import Ledger
 from ledger.commands import Command, Request
 from ledger.events import Event, decode
-from ledger.packing import PackedArray, PackedArrayDumper
 from ledger.refusals import Refusal
 from ledger.writer import GroupCommit
 from projections import install
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from ledger.commands import Caller
-    from ledger.writer import Outcome
+    from ledger.tickets import Outcome
 
 HANG_S = 60
 """A test that waits this long waits for something that does not come."""
@@ -54,9 +54,7 @@ class LedgerUnderTest:
         self.name = name
         self.schema = install.schema_of(name)
         self.superuser = install.conninfo_of(database_url, name)
-        self.service = install.conninfo_of(
-            database_url, name, service=True, plan_cache_mode="force_generic_plan"
-        )
+        self.service = install.conninfo_of(database_url, name, service=True)
 
     @contextmanager
     def connect(self) -> Iterator[Connection[Any]]:
@@ -122,6 +120,7 @@ class Desk:
     ) -> None:
         self.ledger = ledger
         self.clock = clock
+        self._database = Database(ledger.database_url, ledger.name)
         self.connections: list[AsyncConnection[Any]] = []
         self.writer = GroupCommit(connect=self._connect, views=BatchViews(), now=clock, **options)
 
@@ -178,16 +177,9 @@ class Desk:
                         return
 
     async def _connect(self) -> tuple[AsyncConnection[Any], dict[str, int]]:
-        async with await AsyncConnection.connect(self.ledger.service, autocommit=True) as connection:
-            cursor = await connection.execute(
-                "SELECT typname, oid FROM pg_type WHERE typnamespace = current_schema()::regnamespace"
-            )
-            types = dict(await cursor.fetchall())
-        connection = await AsyncConnection.connect(self.ledger.service, autocommit=True)
-        connection.adapters.register_dumper(PackedArray, PackedArrayDumper)
-        connection.prepare_threshold = 0
+        connection, row_types = await self._database.connect_writer()
         self.connections.append(connection)
-        return connection, types
+        return connection, row_types
 
 
 async def settled(condition: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 from collections import defaultdict
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from random import Random
@@ -24,7 +24,7 @@ from ledger.commands import EVERYTHING, Access, DisableAccount, UpdateAccount
 from ledger.events import AccountOpened, AccountUpdated, Event, MoneyMoved
 from ledger.masks import parse_mask
 from ledger.money import Amount
-from ledger.refusals import Refusal, ValidationError
+from ledger.refusals import ValidationError
 from projections import asof, history, operations
 from projections.history import Filter, Page, Row, by_instants
 from projections.history_csv import COLUMNS, csv_header, csv_lines
@@ -47,7 +47,7 @@ from tests.make import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ledger.commands import Caller, Command
 
@@ -177,6 +177,8 @@ def _value(amount: Amount) -> Fraction:
     return Fraction(amount.units, 10**amount.digits)
 
 
+pytestmark = pytest.mark.anyio
+
 # The book: six weeks over two month ends, a change of clock, a change of group, a disabled account.
 
 
@@ -199,7 +201,7 @@ async def _live(ledger: LedgerUnderTest, chance: Random) -> None:
         for login, group in LOGINS.items():
             await desk.book(open_account(login, group=group))
         for batch in range(130):
-            clock.forward(seconds=chance.choice([0, 1, 600, 40_000]), microseconds=chance.randrange(3))
+            clock.forward(seconds=chance.choice([0, 1, 600, 100_000]), microseconds=chance.randrange(3))
             if batch == 60:
                 await desk.book(UpdateAccount(login=1004, group="VIP-USD"))
                 await desk.book(DisableAccount(login=1007))
@@ -227,7 +229,7 @@ def _anything(chance: Random, now: datetime, *, head: int) -> Command:
         note |= {"reference": f"ref-{chance.randrange(40)}", "method": chance.choice([None, "wire"])}
     if chance.random() < 0.1:
         note["metadata"] = {"rate": 1, "by": ["x"]}
-    match chance.randrange(10):
+    match chance.randrange(13):
         case 0 | 1 | 2:
             return deposit(amount, **note)
         case 3:
@@ -237,7 +239,7 @@ def _anything(chance: Random, now: datetime, *, head: int) -> Command:
             return credit(amount, expires_at=expires_at, **note)
         case 5:
             return credit(f"-{amount}", **note)
-        case 6:
+        case 6 | 10 | 11:
             del note["login"]
             return transfer(amount, source=login, target=chance.choice(list(LOGINS)), **note)
         case 7:
@@ -248,7 +250,7 @@ def _anything(chance: Random, now: datetime, *, head: int) -> Command:
         case 8:
             return adjust(chance.choice(["charge", "rebate"]), chance.choice([amount, f"-{amount}"]), **note)
         case _:
-            return reverse(chance.randrange(14, 300))
+            return reverse(chance.randrange(14, 400))
 
 
 # Filters, from what is in the book and what is not.
@@ -533,7 +535,7 @@ async def test_a_stream_ends_where_the_log_ended_at_its_start(ledger: LedgerUnde
                 await desk.book(deposit(5, effective_at=first[0].recorded_at - timedelta(days=1)))
                 rest = [row async for chunk in chunks for row in chunk]
             seen = [row.position for row in [*rows, *rest]]
-            assert seen == [event.position for event in ledger.log()[2:] if event.position <= max(seen)]
+            assert sorted(seen) == [event.position for event in ledger.log()[2:] if event.position <= max(seen)]
             assert max(seen) == len(ledger.log()) - 2
             assert not any(row.reversed_by is not None and row.reversed_by > max(seen) for row in rest)
 
@@ -638,7 +640,7 @@ def test_a_request_is_found_by_its_id(book: Book) -> None:
     assert book.ask(lambda connection: operations.requested(connection, "never-sent")) == []
 
 
-# Snapshots and plans.
+# Snapshots, and what a read touches.
 
 
 async def test_rows_totals_and_closing_are_of_one_moment_in_a_snapshot(ledger: LedgerUnderTest) -> None:
@@ -662,38 +664,63 @@ async def test_rows_totals_and_closing_are_of_one_moment_in_a_snapshot(ledger: L
 MANY = """
 INSERT INTO history ("position", login, recorded_at, effective_at, operation, amount, balance_change,
     credit_change, balance, credit, server_day, trading_day, digits, kind, currency, group_name)
-SELECT n, CASE WHEN n % 2 = 0 THEN 1001 ELSE 10000 + n % 4000 END, t, t, n, 1, 1, 0, n, 0, t::date, t::date,
+SELECT n, CASE WHEN n %% 2 = 0 THEN 1001 ELSE 10000 + n %% 4000 END, t, t, n, 1, 1, 0, n, 0, t::date, t::date,
     2, 'deposit', 'USD', 'standard'
 FROM (SELECT n, timestamptz '2026-01-01 00:00:00Z' + n * interval '1 minute' AS t
     FROM generate_series(1000, 61000) AS n) AS made
 """
 
 
-async def test_a_page_reads_a_range_of_an_index_at_any_depth(ledger: LedgerUnderTest) -> None:
+READ = "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'history'::regclass"
+
+
+async def test_a_page_reads_no_more_rows_than_it_gives_at_any_depth(ledger: LedgerUnderTest) -> None:
+    bounds = {"since": at("2026-01-03 00:00"), "until": at("2026-02-03 00:00")}
+    async with _much_history(ledger) as reader:
+        for wanted in (Filter(login=1001), Filter(login=1001, **bounds), Filter(), Filter(**bounds)):
+            deep = (await history.page(reader, wanted, offset=12_000, limit=1)).next
+            for cursor in (None, deep):
+                assert await _reads(reader, history.page, wanted, cursor=cursor, limit=50) <= 51
+
+
+async def test_a_deep_offset_passes_over_keys_and_reads_the_rows_of_its_page(ledger: LedgerUnderTest) -> None:
+    async with _much_history(ledger) as reader:
+        for wanted in (Filter(login=1001), Filter(), Filter(since=at("2026-01-03 00:00"))):
+            assert await _reads(reader, history.page, wanted, offset=12_000, limit=50) <= 51
+
+
+async def test_as_of_reads_one_row_of_history(ledger: LedgerUnderTest) -> None:
+    async with _much_history(ledger) as reader:
+        for instant in (at("2026-01-03 00:00"), at("2026-02-03 00:00"), at("2027-01-01 00:00")):
+            assert await _reads(reader, asof.as_of, 1001, instant) == 1
+
+
+@asynccontextmanager
+async def _much_history(ledger: LedgerUnderTest) -> AsyncIterator[AsyncConnection[Any]]:
+    """Give a connection to a ledger with 60,000 rows, half of them one account's."""
     async with ledger.desk() as desk:
         await desk.book(define_group())
         await desk.book(open_account(1001))
     ledger.rows(MANY)
     ledger.rows("VACUUM ANALYZE history")
-    bounds = {"since": at("2026-01-03 00:00"), "until": at("2026-02-03 00:00")}
     async with await AsyncConnection.connect(ledger.superuser, autocommit=True) as reader:
-        reader.prepare_threshold = 0  # plans for any parameters have to be as good
-        for wanted in (Filter(login=1001), Filter(login=1001, **bounds), Filter(), Filter(**bounds)):
-            index = "history_recorded_at" if wanted.login is None else "history_login"
-            deep = (await history.page(reader, wanted, offset=15_000, limit=1)).next
-            for cursor in [None, *[deep] * 8]:
-                await _check_reads(reader, f"Index Scan:{index}", wanted, cursor=cursor)
-            for offset in [9_000] * 8:
-                await _check_reads(reader, f"Index Only Scan:{index}", wanted, offset=offset)
-        for instant in [at("2026-01-03 00:00"), *[at("2026-02-03 00:00")] * 8]:
-            plans = await _plans(reader, asof.as_of(reader, 1001, instant))
-            assert "Index Scan:history_login" in plans[-1]
-            assert not any(node.startswith(("Sort", "Seq", "Bitmap")) for node in plans[-1])
+        yield reader
 
 
-async def _check_reads(reader: AsyncConnection[Any], index: str, wanted: Filter, **how: Any) -> None:
-    nodes = (await _plans(reader, history.page(reader, wanted, **how)))[-1]
-    assert index in nodes, nodes
-    assert not any(
-        node.startswith(("Seq Scan", "Bitmap", "Sort")) for node in nodes if "offset" not in how
-    ), nodes
+async def _reads(
+    reader: AsyncConnection[Any], question: Callable[..., Awaitable[Any]], *asked: object, **how: Any
+) -> int:
+    """Count the rows of history that a question reads, at worst: its plan may change as it is repeated."""
+    counts = []
+    for _ in range(8):
+        async with reader.transaction():
+            before = await _fetched(reader)
+            await question(reader, *asked, **how)
+            counts.append(await _fetched(reader) - before)
+    return max(counts)
+
+
+async def _fetched(reader: AsyncConnection[Any]) -> int:
+    [(scans, fetched)] = await (await reader.execute(READ)).fetchall()
+    assert scans == 0
+    return int(fetched)

@@ -1,0 +1,143 @@
+"""What is measured on: an embedded PostgreSQL of the bench's own, and ledgers in it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import uvloop
+
+from api.clocks import real_now
+from api.database import Database
+from api.embedded import EmbeddedPostgres
+from api.keys import make_key
+from api.scopes import ROLES
+from bench.process import family
+from ledger.commands import Command, CreateKey, DefineGroup, Deposit, OpenAccount, Request
+from ledger.money import parse_amount
+from ledger.writer import GroupCommit
+from projections import install
+from projections.batch import BatchViews
+
+GROUP: Final = "standard"
+CURRENCY: Final = "USD"
+DIGITS: Final = 2
+LOGIN_FIRST: Final = 1001
+LOGINS: Final = 1000
+AMOUNT: Final = parse_amount("125.50")
+COMMENT: Final = "card payment"
+
+_numbers = count(1)
+
+
+class Ledger:
+    """One ledger with accounts LOGIN_FIRST.. and a key."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        self.superuser = install.conninfo_of(url, name)
+        key = make_key(name)
+        self.key = key.text
+        install.migrate(url, name)
+        uvloop.run(self._fill(key.key_id, key.secret_hash))
+        self.execute("ANALYZE")
+
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[GroupCommit]:
+        """Lend a group commit such as the service runs."""
+        writer = GroupCommit(
+            connect=Database(self.url, self.name).connect_writer, views=BatchViews(), now=real_now
+        )
+        await writer.start()
+        try:
+            yield writer
+        finally:
+            await writer.stop()
+
+    def execute(self, statement: str) -> None:
+        """Run a statement as superuser in the ledger's schema."""
+        with psycopg.connect(self.superuser, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def length(self) -> int:
+        """Count the events."""
+        with psycopg.connect(self.superuser) as connection:
+            [[events]] = connection.execute("SELECT count(*) FROM ledger_events").fetchall()
+        return int(events)
+
+    async def _fill(self, key_id: str, secret_hash: str) -> None:
+        commands: list[Command] = [
+            DefineGroup(group=GROUP, currency=CURRENCY),
+            CreateKey(
+                key=key_id,
+                name="bench",
+                role="manager",
+                scopes=ROLES["manager"],
+                groups="*",
+                secret_hash=secret_hash,
+            ),
+            *(OpenAccount(login=LOGIN_FIRST + number, group=GROUP) for number in range(LOGINS)),
+        ]
+        async with self.writer() as writer:
+            await book(writer, commands)
+
+
+class Ground:
+    """A running PostgreSQL."""
+
+    def __init__(self, directory: Path, postgres: EmbeddedPostgres) -> None:
+        self.directory = directory
+        self.postgres = postgres
+        self.url = postgres.url()
+
+    def ledger(self) -> Ledger:
+        """Make a ledger that nobody else has."""
+        return Ledger(self.url, f"bench_{next(_numbers)}")
+
+    def pids(self) -> list[int]:
+        """Name the server's processes."""
+        assert self.postgres.pid is not None
+        return family(self.postgres.pid)
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Start a server with the service's own settings in a directory of its own; leave nothing behind."""
+    # Directly under /tmp: PostgreSQL runs under another account when we are root, and must reach it.
+    directory = Path(tempfile.mkdtemp(prefix="fundledger-bench-"))
+    directory.chmod(0o755)
+    postgres = EmbeddedPostgres(directory / "data")
+    try:
+        postgres.start()
+        postgres.create_database_if_missing()
+        yield Ground(directory, postgres)
+    finally:
+        postgres.stop()
+        shutil.rmtree(directory)
+
+
+async def book(writer: GroupCommit, commands: list[Command]) -> None:
+    """Have commands carried out, whatever they are; none may be refused."""
+    requests = [Request(command=command, request_id=new_id()) for command in commands]
+    for outcome in await writer.submit_bulk(requests):
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+def deposit(login: int) -> Request:
+    """Ask for a deposit that was not asked for before."""
+    return Request(command=Deposit(login=login, amount=AMOUNT, comment=COMMENT), request_id=new_id())
+
+
+def new_id() -> str:
+    """Make a request id."""
+    return f"bench-{next(_numbers)}"
+
+

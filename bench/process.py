@@ -1,0 +1,54 @@
+"""A process as the kernel accounts for it: processor time and memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+_MB = 1_000_000
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Resident memory in MB; `shared_fairly` divides shared pages among those who share them (PSS)."""
+
+    resident: float
+    shared_fairly: float
+
+
+def memory(pid: int) -> Memory:
+    """Read what a process holds in memory now."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    sizes = {name: int(size) * 1024 / _MB for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", rollup, re.M)}
+    return Memory(sizes["Rss"], sizes["Pss"])
+
+
+def cpu_us(pids: Iterable[int]) -> float:
+    """Read how long the processes have been on a processor, in microseconds."""
+    return sum(_thread_ns(task) for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")) / 1_000
+
+
+def family(pid: int) -> list[int]:
+    """Name a process and its children."""
+    return [pid, *(child for child in map(int, _numbers()) if _parent(child) == pid)]
+
+
+def _thread_ns(task: Path) -> int:
+    try:
+        return int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _numbers() -> list[str]:
+    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(words[1])

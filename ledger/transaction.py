@@ -1,0 +1,202 @@
+"""One batch's way through the database: read under the gate, decide, book, commit, in two round trips.
+
+What it needs of the read side it says in two small protocols; projections.batch implements them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.errors import Diagnostic
+
+from ledger import recorder
+from ledger.account import Account
+from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after
+from ledger.clock import DayWindow
+from ledger.codec import read_event
+from ledger.commands import Request, StartSimulation
+from ledger.definitions import Definitions
+from ledger.packing import Packed, RowPacker
+from ledger.tickets import Outcome, Ticket, decide_ticket
+from ledger.wire import NO_PARAMS, Prepared, Wire
+
+_BEGIN = Prepared("begin", "BEGIN")
+_LOCK = Prepared("lock_gate", recorder.LOCK_GATE)
+_COMMIT = Prepared("commit", "COMMIT")
+_ROLLBACK = Prepared("rollback", "ROLLBACK")
+
+
+class BatchRead(msgspec.Struct):
+    """What one read brought: the head of the log and everything that the requests touch."""
+
+    position: int = 0
+    definitions_position: int = 0
+    login_max: int = 0
+    head: bytes | None = None
+    accounts: dict[int, Account] = {}
+    requests: dict[str, Operation] = {}
+    references: dict[ReferenceKey, Operation] = {}
+    operations: dict[int, Operation] = {}
+    reversals: dict[int, int] = {}
+    used: dict[tuple[str, str, date], int] = {}
+    keys: dict[str, int] = {}
+
+
+class Reads(Protocol):
+    """What the writer needs of the read side before it decides."""
+
+    read_sql: str
+
+    def read_params(self, requests: Sequence[Request]) -> dict[str, Packed]:
+        """Name what the decisions of these requests will look at."""
+        ...
+
+    def load(self, rows: Iterable[tuple[Any, ...]]) -> BatchRead:
+        """Sort the rows of the read."""
+        ...
+
+    async def load_definitions(self, connection: AsyncConnection[Any]) -> Definitions:
+        """Read all definitions again."""
+        ...
+
+
+class Appends(Protocol):
+    """What the writer needs of the read side after it decided."""
+
+    append_sql: str
+
+    def prepare(self, row_types: dict[str, int]) -> None:
+        """Take the oids that the row types have in this database."""
+        ...
+
+    def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
+        """Pack what the batch changes."""
+        ...
+
+    def rare(self, book: Book) -> list[tuple[str, dict[str, Any]]]:
+        """Give the statements beside the one that books the batch."""
+        ...
+
+
+class Views(Reads, Appends, Protocol):
+    """Both sides of a batch."""
+
+
+class UnknownOutcome(Exception):
+    """COMMIT was sent, and whether it took hold everywhere is not known."""
+
+
+class Transaction:
+    """One batch's way through the database, on the writer's connection."""
+
+    def __init__(self, views: Views, now: Callable[[], datetime]) -> None:
+        self._views = views
+        self._now = now
+        self._packer: RowPacker | None = None
+        self._window: DayWindow | None = None
+        self._head = Head()
+        self.definitions = Definitions()
+        self._read_batch = Prepared("read_batch", views.read_sql)
+        self._append_batch = Prepared(
+            "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}"
+        )
+        self._wire: Wire | None = None
+
+    async def prepare(self, connection: AsyncConnection[Any], row_types: dict[str, int]) -> None:
+        """Forget what another connection knew; take this one's row types, and the definitions."""
+        self._packer = recorder.entry_packer(row_types)
+        self._views.prepare(row_types)
+        self._head = Head()
+        self.definitions = await self._views.load_definitions(connection)
+        self._wire = Wire(connection)
+        await self._wire.prepare([_BEGIN, _LOCK, self._read_batch, self._append_batch, _COMMIT, _ROLLBACK])
+
+    async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
+        """Read, decide, book, commit; give the outcomes of each ticket."""
+        requests = [request for ticket in batch for request in ticket.requests]
+        read = await self._read(requests)
+        if read.definitions_position != self.definitions.position:
+            self.definitions = await self._views.load_definitions(connection)
+        if any(isinstance(request.command, StartSimulation) for request in requests):
+            self._head = Head(read.position)
+        book = self._book(read, requests)
+        outcomes = [decide_ticket(book, ticket) for ticket in batch]
+        if book.booked:
+            await self._append(connection, book, read.accounts)
+            self.definitions = book.definitions
+        else:
+            await self._on_wire.run((_ROLLBACK, NO_PARAMS))
+        return outcomes
+
+    @property
+    def _on_wire(self) -> Wire:
+        assert self._wire is not None
+        return self._wire
+
+    async def _read(self, requests: Sequence[Request]) -> BatchRead:
+        wire = self._on_wire
+        params = self._views.read_params(requests)
+        steps = ((_BEGIN, NO_PARAMS), (_LOCK, NO_PARAMS), (self._read_batch, params))
+        _, _, found = await wire.run(*steps)
+        return self._views.load(wire.rows(found))
+
+    def _book(self, read: BatchRead, requests: Sequence[Request]) -> Book:
+        moment = self._moment(read)
+        return Book(
+            moment=moment,
+            head=read.position,
+            definitions=self.definitions,
+            accounts=dict(read.accounts),
+            requests=read.requests,
+            references=read.references,
+            operations=read.operations,
+            reversals=read.reversals,
+            used={
+                (key, name): used for (key, name, day), used in read.used.items() if day == moment.server_day
+            },
+            limited={key for key in map(_limited_key, requests) if key is not None},
+            keys=read.keys,
+            login_max=read.login_max,
+        )
+
+    def _moment(self, read: BatchRead) -> Moment:
+        if read.position != self._head.position:
+            assert read.head is not None
+            last = read_event(read.head, topic="", position=read.position)
+            self._head = Head(read.position, Moment(last.recorded_at, last.server_day, last.trading_day))
+        now = self._now()
+        clock = self.definitions.clock
+        if self._window is None or self._window.clock != clock or not self._window.contains(now):
+            self._window = DayWindow.of(clock, now)
+        return moment_after(self._head, now, self._window)
+
+    async def _append(self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account]) -> None:
+        assert self._packer is not None
+        params = self._views.append_params(book, before)
+        params["entries"] = recorder.entries(self._packer, book.booked)
+        for statement, values in self._views.rare(book):
+            await connection.execute(statement.encode(), values)
+        await self._book_and_commit(connection, params)
+        self._head = Head(book.head + len(book.booked), book.moment)
+
+    async def _book_and_commit(self, connection: AsyncConnection[Any], params: dict[str, Packed]) -> None:
+        warned: list[str | None] = []
+
+        def warn(notice: Diagnostic) -> None:
+            warned.append(notice.sqlstate)  # a notice is empty once its handler has returned
+
+        connection.add_notice_handler(warn)
+        try:
+            await self._on_wire.run((self._append_batch, params), (_COMMIT, NO_PARAMS))
+        finally:
+            connection.remove_notice_handler(warn)
+        if "01000" in warned:
+            raise UnknownOutcome
+
+
+def _limited_key(request: Request) -> str | None:
+    return request.caller.key_id if request.caller.access.amount_day_max is not None else None

@@ -1,0 +1,42 @@
+"""One running service a module, on the module's own database, and the callers that most tests need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.served import Caller, Served, define_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the file that a module's service logs to."""
+    return tmp_path_factory.mktemp("served") / "log"
+
+
+@pytest.fixture(scope="module")
+def served(database_url: str, log_file: Path) -> Iterator[Served]:
+    """Yield a service on the module's database; it must end cleanly and have met no fault."""
+    service = Served(database_url, log_file)
+    yield service
+    assert service.stop() == 0
+    assert "Traceback" not in service.logged
+
+
+@pytest.fixture(scope="module")
+def admin(served: Served) -> Caller:
+    """Give a caller who may do everything, in a ledger with groups."""
+    caller = served.caller()
+    define_groups(caller)
+    return caller
+
+
+@pytest.fixture(scope="module")
+def nobody(served: Served) -> Caller:
+    """Give a caller without a key."""
+    return Caller(served, None)
