@@ -18,6 +18,12 @@ READERS_MAX: Final = 4
 READ_TIMEOUT_S: Final = 5.0
 SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
 
+WRITER_OPTIONS: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "lock_timeout": "5s",  # another process that stands still with the gate must not hang the callers
+    "idle_in_transaction_session_timeout": "10s",  # nor must this one, should it be stopped with the gate
+}
+
 Connection = AsyncConnection[Any]
 
 
@@ -29,7 +35,7 @@ class Database:
     """The ledger's database as the service uses it."""
 
     def __init__(self, url: str, ledger: str) -> None:
-        self._writer = install.conninfo_of(url, ledger, service=True, plan_cache_mode="force_generic_plan")
+        self._writer = install.conninfo_of(url, ledger, service=True, **WRITER_OPTIONS)
         self._reader = install.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._reader,
@@ -37,6 +43,7 @@ class Database:
             max_size=READERS_MAX,
             open=False,
             timeout=READ_TIMEOUT_S,
+            check=AsyncConnectionPool.check_connection,
             kwargs={"autocommit": True, "connect_timeout": 5},
             reconnect_timeout=1,
         )

@@ -25,7 +25,7 @@ from ledger.codec import read_event
 from ledger.commands import SYSTEM, Command, ExpireCredit, Request, StartSimulation
 from ledger.definitions import Definitions
 from ledger.events import Event, MoneyMoved
-from ledger.refusals import ManagerOffline, NotFound, Refusal, ValidationError
+from ledger.refusals import ManagerOffline, Refusal, ValidationError
 from ledger.tickets import Outcome
 from ledger.writer import GroupCommit
 from projections import accounts, operations
@@ -218,17 +218,18 @@ class Service:
             clock = (await self._views.load_definitions(connection)).clock
             close = clock.latest_close(self.now())
             due = await accounts.expired_grants(connection, close)
-        for login, grant in due:
-            await self._expire(login, grant)
+        for outcome in await self.writer.submit_bulk([_expiry(login, grant) for login, grant in due]):
+            if isinstance(outcome, ManagerOffline):
+                raise outcome
+            if isinstance(outcome, Refusal):
+                log.info("credit had gone before it could expire: %s", outcome)
         self._swept = (clock, close)
 
-    async def _expire(self, login: int, grant: int) -> None:
-        command = ExpireCredit(login=login, grant=grant)
-        request = Request(command=command, request_id=f"~expiry/bal_{grant}", caller=SYSTEM)
-        try:
-            await self.writer.submit(request)
-        except (NotFound, ValidationError) as refusal:
-            log.info("credit bal_%d had gone already: %s", grant, refusal.code)
+
+def _expiry(login: int, grant: int) -> Request:
+    """Ask for the end of a grant; its request id lies outside of the callers' alphabet."""
+    command = ExpireCredit(login=login, grant=grant)
+    return Request(command=command, request_id=f"~expiry/bal_{grant}", caller=SYSTEM)
 
 
 async def last_recorded(connection: AsyncConnection[Any]) -> datetime | None:

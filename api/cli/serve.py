@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import socket
+import sys
 from argparse import Namespace
 from typing import Any
 
@@ -91,7 +92,8 @@ def _greet(arguments: Namespace, port: int) -> None:
     ledger = "" if arguments.ledger == "main" else f" --ledger {arguments.ledger}"
     base_path = arguments.base_path.rstrip("/")
     print(f"fundledger serves the ledger {arguments.ledger} at http://{arguments.host}:{port}{base_path}")
-    print(f"make a key: fundledger keys create --role finance --name me{where}{ledger}", flush=True)
+    command = sys.argv[0] if sys.argv[0].endswith("fundledger") else "fundledger"
+    print(f"make a key: {command} keys create --role finance --name me{where}{ledger}", flush=True)
 
 
 def _exit(*_: Any) -> None:
