@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,6 +11,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from ledger.application import Ledger
+from ledger.events import Event
 from ledger.packing import Packed, PackedDumper
 from projections import install
 from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
@@ -37,6 +40,8 @@ class Database:
     def __init__(self, url: str, ledger: str) -> None:
         self._writer = install.conninfo_of(url, ledger, service=True, **WRITER_OPTIONS)
         self._reader = install.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
+        self._schema = install.schema_of(ledger)
+        self._log: Ledger | None = None
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._reader,
             min_size=1,
@@ -56,8 +61,19 @@ class Database:
         await self._pool.open(wait=True)
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pool and the log."""
         await self._pool.close()
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
+
+    async def stream(self, name: str, *, until: int) -> list[Event]:
+        """Read a stream up to a version: time travel, through the event store library."""
+        return await asyncio.to_thread(self._stream, name, until)
+
+    def _stream(self, name: str, until: int) -> list[Event]:
+        if self._log is None:
+            self._log = Ledger.at(self._reader, schema=self._schema)
+        return self._log.stream(name, until=until)
 
     async def connect_writer(self) -> tuple[Connection, dict[str, int]]:
         """Open the writer's connection; gives the oids of the row types with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+import eventsourcing.persistence
 import msgspec
 import psycopg
 from litestar import Request, Response
@@ -100,6 +101,8 @@ def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 
 HANDLERS: Final[dict[int | type[Exception], Any]] = {
     Refusal: on_refusal,
+    eventsourcing.persistence.DatabaseError: on_database_error,
+    eventsourcing.persistence.InterfaceError: on_database_error,
     psycopg.OperationalError: on_database_error,
     psycopg.InterfaceError: on_database_error,
     PoolTimeout: on_database_error,

@@ -110,7 +110,7 @@ async def _account_after(service: Service, event: Event, ask: Ask) -> Body:
             connection, login, server_day=days.server_day, trading_day=days.trading_day
         )
         if view is None or view.version != event.version:
-            view = accounts.view_of(await service.events_of(connection, event.stream, until=event.version))
+            view = accounts.view_of(await service.database.stream(event.stream, until=event.version))
     return account_body(view, days.definitions.groups[view.group], ask)
 
 

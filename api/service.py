@@ -155,15 +155,6 @@ class Service:
         window = DayWindow.of(definitions.clock, self.now())
         return Days(definitions, window.server_day, window.trading_day)
 
-    async def events_of(self, connection: AsyncConnection[Any], stream: str, *, until: int) -> list[Event]:
-        """Read a stream up to a version."""
-        query = (
-            "SELECT notification_id, topic, state FROM ledger_events WHERE originator_id = %s"
-            " AND originator_version <= %s ORDER BY originator_version"
-        )
-        rows = await (await connection.execute(query, [stream, until], binary=True)).fetchall()
-        return [read_event(state, topic=topic, position=position) for position, topic, state in rows]
-
     async def _load_key(self, key_id: str) -> Key | None:
         try:
             async with self.reading() as connection:

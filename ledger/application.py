@@ -27,9 +27,10 @@ class LedgerFactory(PostgresFactory):
 
     def __init__(self, env: Environment | None) -> None:
         super().__init__(env)
-        conninfo = self.env.get("LEDGER_CONNINFO") or ""
         kwargs: Any = self.datastore.pool.kwargs
-        kwargs.update(conninfo_to_dict(conninfo))
+        row_factory = kwargs["row_factory"]
+        kwargs.clear()  # what the library makes of its own settings; ours come as one conninfo
+        kwargs.update(conninfo_to_dict(self.env.get("LEDGER_CONNINFO") or ""), row_factory=row_factory)
 
 
 class Ledger(Application[str]):

@@ -8,7 +8,7 @@ from litestar import get
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from api import answers, history
+from api import answers, bodies, history
 from api.exchange import Answer, HttpRequest, NoQuery, ask_of, query_of, reply, service_of
 from api.history import AsOfQuery, HistoryQuery
 from api.middleware import Ask
@@ -52,6 +52,7 @@ async def read_operation(request: HttpRequest, operation_id: FromPath[str]) -> A
 async def read_request(request: HttpRequest, request_id: FromPath[str]) -> Answer:
     """Read what a request caused: the answer to "timed out, did it happen?"."""
     query_of(request, NoQuery)
+    bodies.clean(request_id, field="requestId")
     ask, service = ask_of(request), service_of(request)
     async with service.reading() as connection:
         events = await operations.requested(connection, request_id)
