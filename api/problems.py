@@ -101,7 +101,7 @@ def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 
 HANDLERS: Final[dict[int | type[Exception], Any]] = {
     Refusal: on_refusal,
-    eventsourcing.persistence.DatabaseError: on_database_error,
+    eventsourcing.persistence.OperationalError: on_database_error,
     eventsourcing.persistence.InterfaceError: on_database_error,
     psycopg.OperationalError: on_database_error,
     psycopg.InterfaceError: on_database_error,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import msgspec
 
 from bench import process, served
 from bench.claim import Claim
-from bench.ground import LOGIN_FIRST, Ground
-from bench.load import Answered
-from bench.sample import Plan, Spread, alternately, figure, ratios
+from bench.ground import LOGIN_FIRST, LOGINS, Ground
+from bench.load import Answered, WrongAnswer
+from bench.sample import Plan, Spread, alternately, ratios
 from bench.served import Served
 
 CONNECTIONS = 64
 BATCH_CONNECTIONS = 2
 BATCH_SIZE = 1_000
+ALL = (LOGIN_FIRST, LOGINS)
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -29,16 +29,15 @@ class Cost(msgspec.Struct, frozen=True):
 
 def durability(ground: Ground, plan: Plan) -> list[Claim]:
     """Compare durable deposits with the same application without a database."""
-    with _two(ground) as (durable, memory, lost):
-        pids = {durable.pid: ground.pids(), memory.pid: []}
+    ledger = ground.ledger()
+    before = ledger.length()
+    with served.durable(ledger) as durable, served.without_database() as memory:
         rounds = alternately(
-            plan, *(lambda side=side: _cost(side, pids[side.pid], plan) for side in (durable, memory))
+            plan, lambda: _cost(durable, plan, ground.pids()), lambda: _cost(memory, plan, [])
         )
-        notes = [
-            _told("durable", [first for first, _ in rounds]),
-            _told("without a database", [second for _, second in rounds]),
-            f"every answer is in the log: {lost(sum(first.answered.sent for first, _ in rounds))} differ",
-        ]
+    booked, answered = ledger.length() - before, sum(first.answered.sent for first, _ in rounds)
+    if booked != answered:
+        raise WrongAnswer(f"{answered} deposits were answered, {booked} are in the log")
     return [
         Claim(
             name="deposits",
@@ -46,7 +45,11 @@ def durability(ground: Ground, plan: Plan) -> list[Claim]:
             sense="at least",
             target=0.75,
             values=ratios((first.answered.rate, second.answered.rate) for first, second in rounds),
-            notes=notes,
+            notes=[
+                *_told("durable", [first for first, _ in rounds]),
+                *_told("without a database", [second for _, second in rounds]),
+                f"each of the {answered:,} deposits that were answered is in the log, and no other",
+            ],
         )
     ]
 
@@ -96,9 +99,37 @@ def batches(ground: Ground, plan: Plan) -> list[Claim]:
     ]
 
 
-@contextmanager
-def _two(ground: Ground) -> Iterator[tuple[Served, Served, Lost]]:
-    ledger = ground.ledger()
-    before = ledger.length()
-    with served.durable(ledger) as durable, served.without_database() as memory:
-        yield durable, memory, lambda answered: ledger.length() - before - answered
+def _singles(service: Served, plan: Plan, *, logins: tuple[int, int] = ALL) -> Answered:
+    return service.answers(connections=CONNECTIONS, seconds=plan.seconds, logins=logins)
+
+
+def _batches(service: Served, plan: Plan) -> Answered:
+    return service.answers(connections=BATCH_CONNECTIONS, seconds=plan.seconds, what="batch", size=BATCH_SIZE)
+
+
+def _cost(service: Served, plan: Plan, server: Sequence[int]) -> Cost:
+    service_before, server_before = process.cpu_us([service.pid]), process.cpu_us(server)
+    answered = _singles(service, plan)
+    return Cost(
+        answered,
+        (process.cpu_us([service.pid]) - service_before) / answered.sent,
+        (process.cpu_us(server) - server_before) / answered.sent,
+    )
+
+
+def _told(name: str, costs: Sequence[Cost]) -> list[str]:
+    service = Spread.of(cost.service_us for cost in costs)
+    postgres = Spread.of(cost.postgres_us for cost in costs)
+    generator = Spread.of(cost.answered.cpu_us / cost.answered.sent for cost in costs)
+    each = f"service {service}, PostgreSQL {postgres}, load generator {generator}"
+    return [
+        _rates(name, [cost.answered for cost in costs]),
+        f"{name}: processor time an operation in us: {each}",
+    ]
+
+
+def _rates(name: str, answers: Sequence[Answered]) -> str:
+    rate = Spread.of(answered.rate for answered in answers)
+    p50 = Spread.of(answered.p50_us / 1_000 for answered in answers)
+    p99 = Spread.of(answered.p99_us / 1_000 for answered in answers)
+    return f"{name}: {rate} operations/s, p50 {p50} ms, p99 {p99} ms"

@@ -11,7 +11,6 @@ import gc
 import itertools
 import random
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -35,7 +34,9 @@ class Tally:
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        self.wanted = {"deposit": b"HTTP/1.1 201 ", "batch": b"HTTP/1.1 200 ", "get": b"HTTP/1.1 200 "}[load.what]
+        self.wanted = {"deposit": b"HTTP/1.1 201 ", "batch": b"HTTP/1.1 200 ", "get": b"HTTP/1.1 200 "}[
+            load.what
+        ]
         self.times: list[float] = []
         self.answered = 0
         self.counting = False
@@ -133,7 +134,9 @@ def _deposits(load: Load, head: str) -> Make:
 
 def _batches(load: Load, head: str) -> Make:
     start = f"POST /balances/batch {head}".encode()
-    items = [f'{{"op":"deposit","login":{login},{_BOOKING},"requestId":"{load.mark}-' for login in _shuffled(load)]
+    items = [
+        f'{{"op":"deposit","login":{login},{_BOOKING},"requestId":"{load.mark}-' for login in _shuffled(load)
+    ]
     numbers, turn = itertools.count(1), itertools.cycle(items)
 
     def make() -> bytes:
@@ -160,6 +163,7 @@ def _with_length(body: bytes) -> bytes:
 async def send(load: Load) -> Answered:
     """Send a load."""
     loop, tally, make = asyncio.get_running_loop(), Tally(load), maker(load)
+    used = time.process_time()
     for _ in range(load.connections):
         await loop.create_connection(lambda: Connection(tally, make), "127.0.0.1", load.port)
     await asyncio.sleep(load.warm)
@@ -171,19 +175,18 @@ async def send(load: Load) -> Answered:
         await tally.closed
     if not tally.times:
         tally.fail("nothing was answered in the time that was measured")
-    return _result(load, tally, took)
+    return _result(load, tally, took, cpu=time.process_time() - used)
 
 
-def _result(load: Load, tally: Tally, took: float) -> Answered:
+def _result(load: Load, tally: Tally, took: float, *, cpu: float) -> Answered:
     times = sorted(tally.times) or [0.0]
-    used = resource.getrusage(resource.RUSAGE_SELF)
     return Answered(
         operations=len(tally.times) * load.size,
         sent=tally.answered * load.size,
         seconds=took,
         p50_us=percentile(times, 0.5) * 1e6,
         p99_us=percentile(times, 0.99) * 1e6,
-        cpu_us=(used.ru_utime + used.ru_stime) * 1e6,
+        cpu_us=cpu * 1e6,
         wrong=tally.wrong,
     )
 

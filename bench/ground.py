@@ -139,5 +139,3 @@ def deposit(login: int) -> Request:
 def new_id() -> str:
     """Make a request id."""
     return f"bench-{next(_numbers)}"
-
-

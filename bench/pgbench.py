@@ -71,7 +71,13 @@ def run(ledger: Ledger, script: str, *, clients: int, seconds: float) -> Committ
 
 def _pgbench(ledger: Ledger, file: Path, *, clients: int, seconds: int) -> str:
     known = conninfo_to_dict(ledger.superuser)
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE", "options": "PGOPTIONS"}
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "dbname": "PGDATABASE",
+        "options": "PGOPTIONS",
+    }
     environment = {name: str(known[key]) for key, name in names.items() if known.get(key)}
     arguments = ("-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds)
     logging = ("-l", "--log-prefix", file.with_name("times"), "-f", file)

@@ -21,7 +21,7 @@ class Memory(msgspec.Struct, frozen=True):
 def memory(pid: int) -> Memory:
     """Read what a process holds in memory now."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    sizes = {name: int(size) * 1024 / _MB for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", rollup, re.M)}
+    sizes = {name: int(size) * 1024 / _MB for name, size in re.findall(r"(\w+):\s+(\d+) kB", rollup)}
     return Memory(sizes["Rss"], sizes["Pss"])
 
 
