@@ -54,7 +54,7 @@ def reply(ask: Ask, body: object, *, status: int = 200, headers: Mapping[str, st
 async def carry_out(request: HttpRequest, command: Command, *, status: int) -> Answer:
     """Have a command carried out, and answer with what it did."""
     service, ask = service_of(request), ask_of(request)
-    dry_run = query_of(request, WriteQuery).dry_run if request.scope["query_string"] else False
+    dry_run = _rehearses(request, command)
     if service.request_ids_needed and not ask.given and money_command(command):
         raise ValidationError(
             "request_id_required", "a money command needs a request id of the caller's", field="x-request-id"
@@ -62,6 +62,16 @@ async def carry_out(request: HttpRequest, command: Command, *, status: int) -> A
     body, replayed = await service.carry_out(ask, command, dry_run=dry_run)
     headers = {"idempotent-replayed": "true"} if replayed else None
     return reply(ask, body, status=200 if dry_run else status, headers=headers)
+
+
+def _rehearses(request: HttpRequest, command: Command) -> bool:
+    """Tell whether the query asks for a dry run, which money commands take."""
+    if not request.scope["query_string"]:
+        return False
+    if money_command(command):
+        return query_of(request, WriteQuery).dry_run
+    query_of(request, NoQuery)
+    return False
 
 
 async def carry_out_on(request: HttpRequest, login: int, command: Command) -> Answer:

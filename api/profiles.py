@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from api.answers import Body, money
-from api.middleware import Ask
 from ledger.definitions import Definitions, Group, group_of
-from ledger.events import Event, GroupDefined, ServerDefined, operation_id
-from ledger.refusals import NotFound, PermissionDenied
-from projections import accounts
+from ledger.events import GroupDefined, ServerDefined
 from projections.accounts import PERSONAL, STRUCTURE, AccountView
-
-if TYPE_CHECKING:
-    from api.service import Service
 
 _NO_POSITIONS = ("margin", "profit", "net_profit", "storage", "commission")
 
 
-async def told(service: Service, event: Event, ask: Ask) -> Body:
-    """Give the answer to a write that moves no money, as it stood after it."""
-    operation = {"operationId": operation_id(event), "requestId": event.request_id}
-    match event:
-        case GroupDefined():
-            return group_body(group_of(event)) | operation
-        case ServerDefined():
-            async with service.reading() as connection:
-                days = await service.days(connection)
-            return server_body_of(event, days.definitions) | operation
-        case _:
-            return await _account_after(service, event, ask) | operation
-
-
-async def profile(service: Service, login: int, ask: Ask) -> Body:
-    """Give an account's profile; NotFound, or PermissionDenied outside of the key's reach."""
-    async with service.reading() as connection:
-        days = await service.days(connection)
-        view = await accounts.view(
-            connection, login, server_day=days.server_day, trading_day=days.trading_day
-        )
-    if view is None:
-        raise NotFound("unknown_login", f"there is no account {login}", field="login")
-    if not ask.access.reaches(login, view.group):
-        raise PermissionDenied("outside_mask", f"account {login} is outside this key's reach", login=login)
-    return account_body(view, days.definitions.groups[view.group], ask)
-
-
-def account_body(view: AccountView, group: Group, ask: Ask) -> Body:
+def account_body(view: AccountView, group: Group, *, scopes: frozenset[str]) -> Body:
     """Give the published fields of an account by name, and ours."""
     fields = {name: _field(view, name) for name in STRUCTURE}
-    if "users:pii" not in ask.scopes:
+    if "users:pii" not in scopes:
         fields |= dict.fromkeys(PERSONAL, "")
     return fields | {
         "withdrawable": money(view.withdrawable(group), view.digits),
@@ -92,26 +58,19 @@ def server_body(definitions: Definitions) -> Body:
     }
 
 
-def server_body_of(event: ServerDefined, definitions: Definitions) -> Body:
+def group_body_of(event: GroupDefined) -> Body:
+    """Give a group's definition as an event set it."""
+    return group_body(group_of(event))
+
+
+def server_body_of(event: ServerDefined) -> Body:
     """Give the clock as an event set it."""
-    return server_body(definitions) | {
+    return {
         "timezone": event.timezone,
         "dayEnd": event.day_end,
         "overnightDays": event.overnight_days,
         "bookCurrency": event.book_currency,
     }
-
-
-async def _account_after(service: Service, event: Event, ask: Ask) -> Body:
-    login: int = event.login  # type: ignore[attr-defined]
-    async with service.reading() as connection:
-        days = await service.days(connection)
-        view = await accounts.view(
-            connection, login, server_day=days.server_day, trading_day=days.trading_day
-        )
-        if view is None or view.version != event.version:
-            view = accounts.view_of(await service.database.stream(event.stream, until=event.version))
-    return account_body(view, days.definitions.groups[view.group], ask)
 
 
 def _field(view: AccountView, name: str) -> Any:

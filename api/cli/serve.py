@@ -15,7 +15,8 @@ import uvloop
 from api.app import create_app
 from api.database import Database
 from api.embedded import EmbeddedPostgres
-from api.service import Keeper, Service
+from api.housekeeping import Keeper
+from api.service import Service
 from projections import install
 
 GC_THRESHOLDS = (200_000, 100, 1_000)

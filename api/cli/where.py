@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from api.clocks import Now, real_now, stopped_at
 from api.database import Database
 from api.embedded import EmbeddedPostgres
-from api.service import last_recorded
+from api.simulation import last_recorded
 from ledger.commands import Request
 from ledger.events import Event
 from ledger.writer import GroupCommit

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 
 from api import bodies, profiles
 from api.bodies import BODY_MAX
-from api.exchange import Answer, HttpRequest, ask_of, carry_out, reply, service_of
+from api.exchange import Answer, HttpRequest, NoQuery, ask_of, carry_out, query_of, reply, service_of
 
 _group = bodies.decoder(bodies.GroupBody)
 _server = bodies.decoder(bodies.ServerBody)
@@ -16,6 +16,7 @@ _server = bodies.decoder(bodies.ServerBody)
 @get("/groups", opt={"scope": "groups:read", "tag": "Groups"})
 async def read_groups(request: HttpRequest) -> Answer:
     """List the groups that the key may see."""
+    query_of(request, NoQuery)
     ask, service = ask_of(request), service_of(request)
     async with service.reading() as connection:
         definitions = (await service.days(connection)).definitions
@@ -37,6 +38,7 @@ async def define_group(request: HttpRequest, group: FromPath[str]) -> Answer:
 @get("/server", opt={"scope": "server:read", "tag": "Server"})
 async def read_server(request: HttpRequest) -> Answer:
     """Read the ledger's clock and book currency."""
+    query_of(request, NoQuery)
     ask, service = ask_of(request), service_of(request)
     async with service.reading() as connection:
         days = await service.days(connection)

@@ -5,9 +5,19 @@ from __future__ import annotations
 from litestar import get, patch, post
 from litestar.params import FromPath
 
-from api import bodies, profiles
+from api import bodies
 from api.bodies import BODY_MAX
-from api.exchange import Answer, HttpRequest, ask_of, carry_out, carry_out_on, reply, service_of
+from api.exchange import (
+    Answer,
+    HttpRequest,
+    NoQuery,
+    ask_of,
+    carry_out,
+    carry_out_on,
+    query_of,
+    reply,
+    service_of,
+)
 from ledger.commands import DisableAccount, EnableAccount
 
 _open = bodies.decoder(bodies.OpenBody)
@@ -39,8 +49,9 @@ async def update_account(request: HttpRequest, login: FromPath[int]) -> Answer:
 @get("/users/{login:int}", opt={"scope": "users:read", "tag": _TAG})
 async def read_account(request: HttpRequest, login: FromPath[int]) -> Answer:
     """Read an account's profile and figures."""
+    query_of(request, NoQuery)
     ask = ask_of(request)
-    return reply(ask, await profiles.profile(service_of(request), login, ask))
+    return reply(ask, await service_of(request).profile(login, ask))
 
 
 @post("/users/{login:int}/disable", opt={"scope": "users:write", "tag": _TAG}, status_code=200)

@@ -1,0 +1,91 @@
+"""What a service does unasked: book expired credit at each close, keep the embedded server running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from api.database import Database
+from ledger.commands import SYSTEM, ExpireCredit, Request
+from ledger.refusals import ManagerOffline, Refusal
+from ledger.writer import GroupCommit
+from projections import accounts
+
+log = logging.getLogger("fundledger.housekeeping")
+
+POLL_S = 0.25
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, OSError)
+
+
+class Keeper(Protocol):
+    """Whoever keeps the database server running."""
+
+    def ensure_running(self) -> bool:
+        """Start the server again if it has died."""
+        ...
+
+
+class Housekeeping:
+    """One task beside the writer, from start to stop."""
+
+    def __init__(
+        self, database: Database, writer: GroupCommit, *, now: Callable[[], datetime], keeper: Keeper | None
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._now = now
+        self._keeper = keeper
+        self._swept: tuple[object, datetime] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Book what expired meanwhile, then go on in the background."""
+        await self._sweep()
+        self._task = asyncio.create_task(self._run(), name="housekeeping")
+
+    async def stop(self) -> None:
+        """End the task."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                if self._keeper is not None:
+                    await asyncio.to_thread(self._keeper.ensure_running)
+                await self._sweep()
+            except (*AWAY, Refusal) as error:
+                log.warning("housekeeping waits for the database: %s", error)
+            except Exception:
+                log.exception("housekeeping met a fault")
+
+    async def _sweep(self) -> None:
+        """Take out credit whose last server day has closed, once for each close under each clock."""
+        clock = self._writer.definitions.clock
+        close = clock.latest_close(self._now())
+        if self._swept == (clock, close):
+            return
+        async with self._database.reading() as connection:
+            due = await accounts.expired_grants(connection, close)
+        for outcome in await self._writer.submit_bulk([_expiry(login, grant) for login, grant in due]):
+            if isinstance(outcome, ManagerOffline):
+                raise outcome
+            if isinstance(outcome, Refusal):
+                log.info("credit had gone before it could expire: %s", outcome)
+        self._swept = (clock, close)
+
+
+def _expiry(login: int, grant: int) -> Request:
+    """Ask for the end of a grant; its request id lies outside of the callers' alphabet."""
+    command = ExpireCredit(login=login, grant=grant)
+    return Request(command=command, request_id=f"~expiry/bal_{grant}", caller=SYSTEM)
