@@ -123,7 +123,7 @@ class Batch:
         request_id = _request_id(raw)
         try:
             item: Item = _item(raw)
-            self._ask.need(SCOPES[type(item)])
+            self._ask.key.need(SCOPES[type(item)])
             checked = item_request_id(item.request_id, needed=self._service.request_ids_needed)
             return Request(
                 command=item.command(), request_id=checked, caller=self._ask.caller, dry_run=self._dry_run

@@ -40,6 +40,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     revoked_at: datetime | None
 
+    def need(self, scope: str) -> None:
+        """Refuse unless the key has the scope."""
+        if scope not in self.scopes:
+            raise Unauthorized("scope_missing", f"the key lacks the scope {scope}", key_id=self.key_id)
+
     def death(self, now: datetime) -> str | None:
         """Give the code of why the key is dead at an instant of the real clock, if it is."""
         if self.revoked_at is not None and self.revoked_at <= now:

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from api.answers import made_request_id
 from api.keys import Key
 from ledger.commands import Access, Caller
-from ledger.refusals import Unauthorized, ValidationError
+from ledger.refusals import ValidationError
 
 if TYPE_CHECKING:
     from api.keys import KeyRing
@@ -25,8 +25,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class Ask(msgspec.Struct, frozen=True):
     """One request as its headers introduce it."""
 
+    key: Key
     caller: Caller
-    scopes: frozenset[str]
     request_id: str
     given: bool
     replays: bool
@@ -36,10 +36,10 @@ class Ask(msgspec.Struct, frozen=True):
         """Which accounts the key reaches."""
         return self.caller.access
 
-    def need(self, scope: str) -> None:
-        """Refuse unless the key has the scope."""
-        if scope not in self.scopes:
-            raise Unauthorized("scope_missing", f"the key lacks the scope {scope}", key_id=self.caller.key_id)
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What the key may do."""
+        return self.key.scopes
 
 
 class Gatekeeper:
@@ -58,10 +58,9 @@ class Gatekeeper:
         if needed is not OPEN:
             found = dict(scope["headers"])
             key = await self._keys.check(found.get(b"authorization"))
-            ask = introduce(found, key)
             if needed != ANY_SCOPE:
-                ask.need(needed)
-            scope["state"]["ask"] = ask
+                key.need(needed)
+            scope["state"]["ask"] = introduce(found, key)
         await self._app(scope, receive, send)
 
 
@@ -78,8 +77,8 @@ def introduce(headers: dict[bytes, bytes], key: Key) -> Ask:
             "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field="x-request-id"
         )
     return Ask(
+        key,
         Caller(key_id=key.key_id, operator_id=_operator(headers), access=key.access),
-        key.scopes,
         made_request_id() if given is None else given.decode("ascii"),
         given is not None,
         idempotency_key is not None,

@@ -20,7 +20,7 @@ from api.simulation import choose_clock
 from ledger.clock import DayWindow
 from ledger.commands import Command, Request, StartSimulation
 from ledger.definitions import Definitions
-from ledger.events import Event, GroupDefined, MoneyMoved, ServerDefined, operation_id
+from ledger.events import Event, GroupDefined, MoneyMoved, ServerDefined, SimulationStarted, operation_id
 from ledger.refusals import ManagerOffline, NotFound, PermissionDenied, Refusal
 from ledger.tickets import Outcome
 from ledger.writer import GroupCommit
@@ -111,6 +111,8 @@ class Service:
                 return profiles.group_body_of(first) | told
             case ServerDefined():
                 return profiles.server_body_of(first) | told
+            case SimulationStarted():
+                return {"simulated": True, "simulatedFrom": first.starts_at} | told
             case _:
                 return await self._account_after(first, ask) | told
 

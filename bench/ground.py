@@ -30,6 +30,7 @@ CURRENCY: Final = "USD"
 DIGITS: Final = 2
 LOGIN_FIRST: Final = 1001
 LOGINS: Final = 1000
+PAST: Final = 10
 AMOUNT: Final = parse_amount("125.50")
 COMMENT: Final = "card payment"
 
@@ -37,7 +38,7 @@ _numbers = count(1)
 
 
 class Ledger:
-    """One ledger with accounts LOGIN_FIRST.. and a key."""
+    """One ledger with LOGINS accounts from LOGIN_FIRST on, PAST deposits on each, and a key."""
 
     def __init__(self, url: str, name: str) -> None:
         self.url = url
@@ -47,7 +48,8 @@ class Ledger:
         self.key = key.text
         install.migrate(url, name)
         uvloop.run(self._fill(key.key_id, key.secret_hash))
-        self.execute("ANALYZE")
+        # As autovacuum would within a minute: statements are planned for a ledger that has a past.
+        self.execute("VACUUM ANALYZE")
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[GroupCommit]:
@@ -86,7 +88,9 @@ class Ledger:
             *(OpenAccount(login=LOGIN_FIRST + number, group=GROUP) for number in range(LOGINS)),
         ]
         async with self.writer() as writer:
-            await book(writer, commands)
+            await book(writer, [Request(command=command, request_id=new_id()) for command in commands])
+            for _ in range(PAST):
+                await book(writer, [deposit(LOGIN_FIRST + number) for number in range(LOGINS)])
 
 
 class Ground:
@@ -123,9 +127,8 @@ def ground() -> Iterator[Ground]:
         shutil.rmtree(directory)
 
 
-async def book(writer: GroupCommit, commands: list[Command]) -> None:
-    """Have commands carried out, whatever they are; none may be refused."""
-    requests = [Request(command=command, request_id=new_id()) for command in commands]
+async def book(writer: GroupCommit, requests: list[Request]) -> None:
+    """Have requests carried out; none may be refused."""
     for outcome in await writer.submit_bulk(requests):
         if isinstance(outcome, Exception):
             raise outcome

@@ -3,7 +3,6 @@
 Refusal
     Unauthorized        the key is missing, unknown, dead, or lacks the scope
     ValidationError     the request is wrong and stays wrong until it is changed
-        NotEnough       money or credit is missing; says how much is there
     NotFound            the path names something that does not exist
     PermissionDenied    the key may not do this to that account
     AlreadyApplied      it has happened before; names the first operation

@@ -243,13 +243,22 @@ async def _rows(
 ) -> list[Row]:
     if scope.empty:
         return []
-    name = "history_page_offset" if offset else "history_page"
-    statement = _statement(
-        "history_page_effective" if scope.basis == "effective" else name, scope.conditions, order=order
-    )
+    name = _page_of(scope, offset)
+    # A page of logins asks for them one by one.
+    conditions = tuple(c for c in scope.conditions if (name, c) != ("history_page_logins", "logins"))
+    statement = _statement(name, conditions, order=order)
     cursor = connection.cursor(binary=True)
     await cursor.execute(statement, scope.params | {"limit": Int8(limit), "offset": Int8(offset)})
     return [_row(cells) for cells in await cursor.fetchall()]
+
+
+def _page_of(scope: Scope, offset: int) -> str:
+    """Name the statement of a page."""
+    if scope.basis == "effective":
+        return "history_page_effective"
+    if "logins" in scope.conditions:
+        return "history_page_logins"
+    return "history_page_offset" if offset else "history_page"
 
 
 def _row(cells: tuple[Any, ...]) -> Row:

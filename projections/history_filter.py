@@ -233,9 +233,12 @@ def _digest(wanted: Filter, order: Order) -> bytes:
 
 def _plain(wanted: Filter) -> dict[str, Any]:
     """Give the parameters that need no looking up."""
+    seen = wanted.access.logins
+    if wanted.login is not None and seen is not None:
+        seen = None if wanted.login in seen else frozenset()
     values = {
         "login": None if wanted.login is None else Int8(wanted.login),
-        "logins": _logins(wanted),
+        "logins": None if seen is None else [Int8(login) for login in sorted(seen)],
         "kinds": list(wanted.kinds) or None,
         "reference": wanted.reference,
         "operator_id": wanted.operator_id,
@@ -243,13 +246,6 @@ def _plain(wanted: Filter) -> dict[str, Any]:
         "amount_max": None if wanted.amount_max is None else _at_most(wanted.amount_max),
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _logins(wanted: Filter) -> list[Int8] | None:
-    reached = wanted.access.logins
-    if reached is None:
-        return None
-    return [Int8(login) for login in sorted(reached) if wanted.login in {None, login}]
 
 
 def _at_least(amount: Amount) -> list[Int8]:

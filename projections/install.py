@@ -126,8 +126,10 @@ def _ensure_role(connection: Connection[Any]) -> None:
     role = Identifier(SERVICE_ROLE)
     if found is None:
         connection.execute(SQL("CREATE ROLE {} NOLOGIN").format(role))
-    member = connection.execute("SELECT pg_has_role(%s, 'MEMBER')", [SERVICE_ROLE]).fetchone()
-    if member != (True,):
+    # From PostgreSQL 16 on, whoever creates a role is its administrator and still may not act as it.
+    right = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+    held = connection.execute("SELECT pg_has_role(%s, %s)", [SERVICE_ROLE, right]).fetchone()
+    if held != (True,):
         connection.execute(SQL("GRANT {} TO CURRENT_USER").format(role))
 
 

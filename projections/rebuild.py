@@ -151,6 +151,7 @@ def verify(database_url: str, ledger: str, progress: Progress | None = None) -> 
         try:
             replay(connection, progress)
         except (LogBroken, UnknownEvent) as error:
+            connection.rollback()
             yield str(error)
             return
         for table in install.view_tables(connection):

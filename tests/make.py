@@ -193,10 +193,10 @@ def moved(
     kind: str, *, balance: int | str = 0, credit: int | str = 0, login: int = 1001, **rest: Any
 ) -> Event:
     """Build the fact that an account's money moved."""
-    minor = {"balance_change": cents(balance), "credit_change": cents(credit)}
+    minor: dict[str, Any] = {"balance_change": cents(balance), "credit_change": cents(credit)}
     minor |= {name: rest.pop(name) for name in tuple(minor) if name in rest}
     amount = rest.pop("amount", minor["balance_change"] or minor["credit_change"])
-    named = {"group": "standard", "currency": "USD", "digits": 2} | rest
+    named: dict[str, Any] = {"group": "standard", "currency": "USD", "digits": 2} | rest
     return MoneyMoved(
         **_blank(named), login=login, kind=kind, amount=amount, **minor, balance=0, credit=0, **named
     )
@@ -240,7 +240,7 @@ def reversed_(operation: int, *, balance: int | str = 0, credit: int | str = 0, 
 
 def account_opened(login: int = 1001, *, group: str = "standard", **rest: Any) -> AccountOpened:
     """Build the fact that an account was opened."""
-    named = {"currency": "USD", "digits": 2, "leverage": 100, "regdate": 0} | rest
+    named: dict[str, Any] = {"currency": "USD", "digits": 2, "leverage": 100, "regdate": 0} | rest
     return AccountOpened(**_blank(named), login=login, group=group, **named)
 
 
@@ -270,7 +270,7 @@ def server_defined(
     timezone: str = "UTC", day_end: str = "00:00", overnight_days: str = "all", **rest: Any
 ) -> ServerDefined:
     """Build the fact of a server clock."""
-    named = {"book_currency": "USD"} | rest
+    named: dict[str, Any] = {"book_currency": "USD"} | rest
     return ServerDefined(
         **_blank(named), timezone=timezone, day_end=day_end, overnight_days=overnight_days, **named
     )
@@ -345,7 +345,7 @@ def state_of(book: Book) -> bytes:
 
 def _blank(named: dict[str, Any]) -> dict[str, Any]:
     recorded_at = named.pop("at", _UNSET)
-    envelope = {
+    envelope: dict[str, Any] = {
         "position": 0,
         "stream": "",
         "version": 0,

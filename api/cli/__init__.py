@@ -14,6 +14,7 @@ import psycopg
 from api.cli import keys, ledgers, serve
 from api.database import UnsafeServer
 from api.embedded import EmbeddedPostgresError
+from ledger.codec import UnknownEvent
 from ledger.refusals import Refusal
 from projections.install import SchemaOutdated
 from projections.rebuild import LogBroken
@@ -32,10 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except SchemaOutdated as error:
         return _fail(f"{error}; run `fundledger migrate` first")
-    except (Refusal, EmbeddedPostgresError, UnsafeServer, LogBroken) as error:
+    except (Refusal, EmbeddedPostgresError, UnsafeServer, LogBroken, UnknownEvent) as error:
         return _fail(str(error))
-    except (psycopg.OperationalError, OSError) as error:
+    except psycopg.Error as error:
         return _fail(f"the database cannot be used: {str(error).strip()}")
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read it has gone; there is nothing left to flush to
+        return 1
+    except OSError as error:
+        return _fail(str(error))
     except KeyboardInterrupt:
         return 130
 

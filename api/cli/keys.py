@@ -69,6 +69,8 @@ def revoke(arguments: Namespace) -> int:
     """Kill a key; every process knows within a second."""
     command = RevokeKey(key=arguments.key, revoked_at=real_now())
     with database_url(arguments) as url:
+        with _connect(url, arguments.ledger) as connection:
+            _living(connection, arguments.key)
         _book(url, arguments.ledger, [(f"~revoke/{arguments.key}", command)])
     print(f"revoked {arguments.key}")
     return 0
@@ -80,9 +82,7 @@ def rotate(arguments: Namespace) -> int:
     ends = real_now() + timedelta(seconds=arguments.overlap)
     with database_url(arguments) as url:
         with _connect(url, arguments.ledger) as connection:
-            row = connection.execute(_ONE, [arguments.key, real_now()]).fetchone()
-        if row is None:
-            raise NotFound("unknown_key", f"there is no living key {arguments.key}")
+            row = _living(connection, arguments.key)
         steps: list[tuple[str, CreateKey | RevokeKey]] = [
             (f"~key/{key.key_id}", _successor(key, row, replaces=arguments.key)),
             (f"~rotate/{arguments.key}/{key.key_id}", RevokeKey(key=arguments.key, revoked_at=ends)),
@@ -100,6 +100,13 @@ def logins(text: str) -> tuple[int, ...]:
     if min(found) < 1:
         raise argparse.ArgumentTypeError("a login is a positive number")
     return found
+
+
+def _living(connection: psycopg.Connection[Any], key_id: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(_ONE, [key_id, real_now()]).fetchone()
+    if row is None:
+        raise NotFound("unknown_key", f"there is no living key {key_id}")
+    return row
 
 
 def _successor(key: NewKey, row: tuple[Any, ...], *, replaces: str) -> CreateKey:

@@ -1,14 +1,22 @@
 -- A page of history by effective time, with what the account held after each row by effective time.
--- Nothing is effective after it was recorded. So the page is two ordered lists merged: what was booked
--- at once, by recorded time, and what was booked late. And an account held, at a row, what it held as
--- booked before the page's first instant, and the changes recorded since that count up to the row.
+-- Nothing is effective after it was recorded. So the page comes from two lists: what was booked at once,
+-- which is in the order of its recorded time, and what was booked late. And an account held, at a row,
+-- what it held as booked before the page's first instant, and the changes recorded since that count.
 WITH page AS (
     SELECT * FROM (
-        SELECT h.*, h.recorded_at AS at FROM history h
-        WHERE h.effective_at >= h.recorded_at AND {where} AND {recorded}
+        (
+            SELECT h.*, h.recorded_at AS at FROM history h
+            WHERE h.effective_at >= h.recorded_at AND {where} AND {recorded}
+            ORDER BY h.recorded_at {order}, h."position" {order}
+            LIMIT (SELECT %(limit)s + %(offset)s)
+        )
         UNION ALL
-        SELECT h.*, h.effective_at AS at FROM history h
-        WHERE h.effective_at < h.recorded_at AND {where} AND {effective}
+        (
+            SELECT h.*, h.effective_at AS at FROM history h
+            WHERE h.effective_at < h.recorded_at AND {where} AND {effective}
+            ORDER BY h.effective_at {order}, h."position" {order}
+            LIMIT (SELECT %(limit)s + %(offset)s)
+        )
     ) AS h
     ORDER BY h.at {order}, h."position" {order}
     LIMIT %(limit)s OFFSET %(offset)s

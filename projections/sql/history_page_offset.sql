@@ -6,7 +6,7 @@ FROM (
     FROM history h
     WHERE {where} AND {recorded}
     ORDER BY h.recorded_at {order}, h."position" {order}
-    LIMIT %(limit)s OFFSET %(offset)s
+    LIMIT (SELECT %(limit)s) OFFSET (SELECT %(offset)s)
 ) AS page
-JOIN history h ON h."position" = page."position"
+CROSS JOIN LATERAL (SELECT * FROM history o WHERE o."position" = page."position" LIMIT 1) AS h
 ORDER BY h.recorded_at {order}, h."position" {order}

@@ -9,7 +9,10 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from eventsourcing.postgres import PostgresDatastore
-from eventsourcing.tests.persistence import ApplicationRecorderTestCase, NonInterleavingNotificationIDsBaseCase
+from eventsourcing.tests.persistence import (
+    ApplicationRecorderTestCase,
+    NonInterleavingNotificationIDsBaseCase,
+)
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
@@ -46,7 +49,15 @@ class OwnSchema:
 
     def create_recorder(self) -> LedgerRecorder:
         datastore = PostgresDatastore(
-            dbname="", host="", port="", user="", password="", schema=self._schema, originator_id_type="text"
+            dbname="",
+            host="",
+            port="",
+            user="",
+            password="",
+            schema=self._schema,
+            originator_id_type="text",
+            pool_size=4,  # its default of 1 would make the concurrent tests wait in line for a connection
+            max_overflow=8,
         )
         kwargs: Any = datastore.pool.kwargs
         kwargs.update(conninfo_to_dict(self._database_url), options=f"-c search_path={self._schema}")

@@ -38,7 +38,7 @@ from tests.make import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ledger.writer import Outcome
+    from ledger.tickets import Outcome
     from tests.drive import Desk, LedgerUnderTest
 
 pytestmark = pytest.mark.anyio
@@ -383,11 +383,11 @@ async def test_bulk_calls_and_single_requests_share_batches(ledger: LedgerUnderT
         await opened(desk)
         bulk = desk.writer.submit_bulk([request(deposit(1)) for _ in range(2_300)])
         atomic = desk.writer.submit_atomic([request(deposit(1)) for _ in range(10)])
-        singles = [desk.code(deposit(1)) for _ in range(100)]
-        outcomes, alone, *codes = await asyncio.gather(bulk, atomic, *singles)
-    assert codes_of(outcomes) == ["booked"] * 2_300
-    assert codes_of(alone) == ["booked"] * 10
-    assert codes == ["booked"] * 100
+        singles = asyncio.gather(*(desk.outcome(deposit(1)) for _ in range(100)))
+        for outcomes, number in zip(
+            await asyncio.gather(bulk, atomic, singles), (2_300, 10, 100), strict=True
+        ):
+            assert codes_of(outcomes) == ["booked"] * number
     assert ledger.balance() == cents(2_410)
 
 
@@ -456,7 +456,7 @@ async def test_definitions_of_a_batch_hold_for_the_rest_of_it(ledger: LedgerUnde
 async def test_a_reference_is_freed_by_a_reversal_in_the_same_batch_or_an_earlier_one(
     ledger: LedgerUnderTest,
 ) -> None:
-    paid = {"method": "card", "reference": "p1"}
+    paid: dict[str, Any] = {"method": "card", "reference": "p1"}
     async with ledger.desk() as desk:
         await opened(desk)
         outcomes = await desk.together(

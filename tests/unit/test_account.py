@@ -1,4 +1,4 @@
-"""An account is the sum of its events: balance, credit, grants, and the balances of yesterday and last month."""
+"""An account is the sum of its events: balance, credit, grants, yesterday's and last month's balance."""
 
 from __future__ import annotations
 

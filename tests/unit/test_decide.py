@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ledger import commands
@@ -37,7 +39,7 @@ from tests.make import (
 )
 
 VIP = (group_defined("vip"), account_opened(2001, group="vip"))
-PAID = {"method": "card", "reference": "p1"}
+PAID: dict[str, Any] = {"method": "card", "reference": "p1"}
 MONEY: list[Command] = [
     deposit(5),
     withdraw(5),
@@ -355,7 +357,9 @@ IN_ORDER: list[tuple[str, Command, str | None, Caller]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "command", "request_id", "caller"), IN_ORDER, ids=[row[0] for row in IN_ORDER])
+@pytest.mark.parametrize(
+    ("code", "command", "request_id", "caller"), IN_ORDER, ids=[row[0] for row in IN_ORDER]
+)
 def test_of_several_reasons_the_first_in_the_published_order_is_given(
     code: str, command: Command, request_id: str | None, caller: Caller
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from ledger import events
-from ledger.codec import EventMapper, BytesTranscoder, UnknownEvent, read_event
+from ledger.codec import BytesTranscoder, EventMapper, UnknownEvent, read_event
 from ledger.events import AnyEvent, Event, decode, encode, operation_id
 from tests import strategies
 from tests.make import account_opened, at, deposited, given, group_defined, transferred, withdrawn
@@ -20,7 +20,7 @@ from tests.make import account_opened, at, deposited, given, group_defined, tran
 if TYPE_CHECKING:
     from ledger.book import Book
 
-TYPES: tuple[type[Event], ...] = AnyEvent.__args__  # type: ignore[attr-defined]
+TYPES: tuple[type[Event], ...] = AnyEvent.__args__
 
 
 @settings(max_examples=150)
@@ -69,7 +69,7 @@ def test_an_event_written_before_a_field_was_added_can_be_read() -> None:
 
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
 def test_the_stored_name_of_an_event_type_is_its_topic(kind: type[Event]) -> None:
-    assert kind.TOPIC == kind.__struct_config__.tag
+    assert kind.__struct_config__.tag == kind.TOPIC
 
 
 def test_every_event_type_can_be_read_back() -> None:
@@ -112,7 +112,9 @@ def test_the_librarys_mapper_stores_the_same_bytes() -> None:
     assert mapper.to_domain_event(stored) == event
 
 
-@for_all(st.recursive(st.none() | st.booleans() | st.integers(0, 9) | st.text(max_size=3), st.lists, max_leaves=5))
+@for_all(
+    st.recursive(st.none() | st.booleans() | st.integers(0, 9) | st.text(max_size=3), st.lists, max_leaves=5)
+)
 def test_plain_values_pass_the_librarys_transcoder(value: object) -> None:
     assert BytesTranscoder().decode(BytesTranscoder().encode(value)) == value
     assert msgspec.json.decode(BytesTranscoder().encode(value)) == value

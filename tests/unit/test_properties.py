@@ -53,7 +53,9 @@ def test_a_balance_is_the_sum_of_the_changes_and_each_leg_says_what_it_left(book
 def test_streams_and_positions_have_no_gap(book: Book) -> None:
     assert [event.position for event in book.booked] == list(range(5, 5 + len(book.booked)))
     for login in book.accounts:
-        assert [event.version for event in stream(book, login)] == list(range(1, len(stream(book, login)) + 1))
+        assert [event.version for event in stream(book, login)] == list(
+            range(1, len(stream(book, login)) + 1)
+        )
 
 
 @settings(max_examples=200)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 
 import pytest
-from hypothesis import settings
 from hypothesis import given as for_all
+from hypothesis import settings
 
 from ledger.book import Book
 from ledger.clock import ServerClock
@@ -45,7 +45,9 @@ from tests.make import (
     when,
 )
 
-KEY = CreateKey(key="k9", name="desk", role="finance", scopes=("funding:deposit",), groups="*", secret_hash="ab")
+KEY = CreateKey(
+    key="k9", name="desk", role="finance", scopes=("funding:deposit",), groups="*", secret_hash="ab"
+)
 
 # Accounts.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, assume, settings
@@ -74,7 +74,7 @@ KINDS = {
     "key-created": strategies.key_creations,
     "key-revoked": strategies.key_revocations,
 }
-NOTE = {
+NOTE: dict[str, Any] = {
     "comment": "rent",
     "reference": "p1",
     "method": "card",
@@ -82,7 +82,13 @@ NOTE = {
     "metadata": {"order": 17, "rate": 1.5, "tags": ["a", None, True], "": {}},
 }
 KEY = CreateKey(
-    key="k9", name="desk", role="finance", scopes=("users:read",), groups="*", secret_hash="00", amount_max="10.50"
+    key="k9",
+    name="desk",
+    role="finance",
+    scopes=("users:read",),
+    groups="*",
+    secret_hash="00",
+    amount_max="10.50",
 )
 EXAMPLES: list[Command] = [
     deposit(100),
@@ -112,7 +118,9 @@ EXAMPLES: list[Command] = [
     EnableAccount(login=1002),
     define_group(),
     define_group("new", "JPY"),
-    define_group("new", digits=2, leverage=100, max_operation="50.50", permissions={"a": 1.5}, coverage=False),
+    define_group(
+        "new", digits=2, leverage=100, max_operation="50.50", permissions={"a": 1.5}, coverage=False
+    ),
     define_group("new", "JPY", max_operation=0),
     define_server("Europe/Athens"),
     KEY,
@@ -184,7 +192,9 @@ def test_what_any_request_asked_is_read_back_from_its_events(kind: str, data: st
 
 
 @settings(max_examples=300)
-@for_all(st.sampled_from(EXAMPLES) | strategies.any_command, st.sampled_from(EXAMPLES) | strategies.any_command)
+@for_all(
+    st.sampled_from(EXAMPLES) | strategies.any_command, st.sampled_from(EXAMPLES) | strategies.any_command
+)
 def test_two_requests_have_one_content_only_when_they_ask_the_same(one: Command, other: Command) -> None:
     same = content_of_command(one) == content_of_command(other)
     assert same == (one == other)
@@ -192,7 +202,7 @@ def test_two_requests_have_one_content_only_when_they_ask_the_same(one: Command,
 
 
 def test_content_is_named_as_it_is_published() -> None:
-    command = GiveCredit(login=1, amount=Amount(500, 2), expires_at=NOW, **NOTE)  # type: ignore[arg-type]
+    command = GiveCredit(login=1, amount=Amount(500, 2), expires_at=NOW, **NOTE)
     named = set(content_of_command(command))
     assert named == {
         "kind",

@@ -1,0 +1,104 @@
+"""`python -m bench`: measure the claims, print what was found."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from api.cli.serve import GC_THRESHOLDS
+from bench import commits, deposits, footprint, history, machine
+from bench.claim import Claim
+from bench.ground import GROUP, LOGINS, Ground, ground
+from bench.sample import FULL, QUICK, Plan
+
+Measure = Callable[[Ground, Plan], list[Claim]]
+
+MEASURES: dict[str, Measure] = {
+    "deposits": deposits.durability,
+    "hot-account": deposits.hot_account,
+    "batch": deposits.batches,
+    "group-commit": commits.groups,
+    "latency": commits.latency,
+    "history": history.pages,
+    "memory": footprint.footprint,
+}
+
+
+def main() -> int:
+    """Measure what was asked for; exit code 1 means that something could not be measured."""
+    arguments = _arguments()
+    plan = QUICK if arguments.quick else FULL
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    with ground() as there:
+        found = machine.describe(there.url, there.directory)
+        found["sizes"] = (
+            f"{plan.rounds} rounds of {plan.seconds:g} s a side; {LOGINS:,} accounts in one group, {GROUP};"
+            f" {history.EVENTS:,} events in the long history"
+        )
+        _introduce(found)
+        claims = [claim for name in arguments.only or MEASURES for claim in _measure(name, there, plan)]
+    _table(claims)
+    print(f"afterwards: {machine.load()}")
+    if arguments.json is not None:
+        _write(arguments.json, found, claims)
+    return 0
+
+
+def _arguments() -> Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="measure every speed claim as a ratio")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a first look")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results for programs too")
+    parser.add_argument(
+        "--only", action="append", choices=list(MEASURES), metavar="NAME", help=f"of {', '.join(MEASURES)}"
+    )
+    return parser.parse_args()
+
+
+def _introduce(found: dict[str, str]) -> None:
+    command = " ".join(["python -m bench", *sys.argv[1:]])
+    print(f"fundledger bench, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {command}")
+    for name, words in found.items():
+        print(f"{name}: {words}")
+    print(flush=True)
+
+
+def _measure(name: str, there: Ground, plan: Plan) -> list[Claim]:
+    began = time.monotonic()
+    claims = MEASURES[name](there, plan)
+    for claim in claims:
+        sign = ">=" if claim.sense == "at least" else "<="
+        print(f"{claim.name}: {claim.spread}{claim.unit}, wanted {sign} {claim.target:g}: {claim.verdict}")
+        for note in claim.notes:
+            print(f"  {note}")
+    print(f"  ({time.monotonic() - began:.0f} s)\n", flush=True)
+    return claims
+
+
+def _table(claims: list[Claim]) -> None:
+    table = Table(box=box.MARKDOWN)
+    for heading in ("claim", "what", "wanted", "median (min..max)", ""):
+        table.add_column(heading, no_wrap=True)
+    for claim in claims:
+        table.add_row(*claim.row())
+    Console(width=240, highlight=False).print(table)
+
+
+def _write(file: Path, found: dict[str, str], claims: list[Claim]) -> None:
+    results = {"at": datetime.now(UTC), "machine": found, "claims": [claim.plain() for claim in claims]}
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
