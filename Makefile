@@ -29,8 +29,8 @@ check: setup ## Look for what tests do not show: style, types, imports that run 
 bench: setup ## Measure every speed claim; QUICK=1 for a first look
 	@exec $(VENV)/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
-demo-bank: setup ## Feed 25,170 real bank operations to the running service; ARGS go to fundledger demo-bank
-	@exec $(VENV)/bin/fundledger demo-bank $(ARGS)
+demo-bank: setup ## Feed 25,170 real bank operations to the running service; ARGS go to bench/demo_bank.py
+	@exec $(VENV)/bin/python -m bench.demo_bank --data $(DATA) $(ARGS)
 
 lock: ## Resolve requirements.lock anew, keeping its pins where they fit; ARGS=--upgrade takes the newest
 	$(PYTHON) -m venv --clear $(LOCK_VENV)

@@ -81,6 +81,12 @@ class AsOfQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     at: Instant
     basis: Basis = "recorded"
 
+    def instant(self) -> datetime:
+        """Give the instant, checked."""
+        at = instant(self.at, field="at", code="bad_date")
+        assert at is not None
+        return at
+
 
 def row_body(row: Row) -> Body:
     """Give a row of history: the fields of the 201 answer, and what the account held around it."""

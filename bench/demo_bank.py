@@ -210,26 +210,21 @@ def _tell(rows: Sequence[Row], fed: Fed, *, url: str, key: str) -> int:
     statuses = fed.statuses()
     again = statuses[409, "request_applied"] + statuses[400, "request_id_reused"]
     printed = [row for row in rows if row.bank_balance is not None]
-    different = [row for row in printed if _newly_differs(fed, row)]
+    different = [row for row in printed if fed.booked(row)["newBalance"] != row.bank_balance]
+    held = {row.account: fed.booked(row)["newBalance"] for row in rows}
     busiest, operations = Counter(row.account for row in rows).most_common(1)[0]
     print(f"{statuses[201, None] + len(fed.charges)} operations booked, {again} were booked before.")
     print(f"{len(fed.charges)} withdrawals would have overdrawn and were booked as charges.")
     print(f"{len(printed) - len(different)} of the {len(printed)} balances that the bank printed are the same.")
-    print(f"The accounts hold {sum(balances(rows).values()):,} CZK.\n")
+    print(f"The accounts hold {sum(held.values()):,} CZK together.\n")
     print(f"Account {busiest} has {operations} operations. Its history, and January 1994 by the bank's own days:")
     history = f"{url}/balances/history?login={busiest}"
     month = "&basis=effective&order=asc&from=1994-01-01T00:00:00Z&to=1994-02-01T00:00:00Z"
     print(f"  KEY={key}")
     print(f'  curl "{history}&format=csv" -H "Authorization: Bearer $KEY"')
     print(f'  curl "{history}{month}" -H "Authorization: Bearer $KEY"')
-    print(f"The key lives for {KEY_LIFE.seconds // 3600} hours.")
+    print(f"The key lives for {KEY_LIFE // timedelta(hours=1)} hours.")
     return 1 if different else 0
-
-
-def _newly_differs(fed: Fed, row: Row) -> bool:
-    """Tell whether the balance after a row is not the bank's; a refused charge of before shows none."""
-    operation = fed.booked(row)
-    return "newBalance" in operation and Decimal(operation["newBalance"]) != row.bank_balance
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """Decide a request on the book: events, or the first refusal that applies (domain rule 4's order).
 
-unknown login -> outside the key's reach -> the request id -> the reference -> the key's limits -> the
-rules of the command, a disabled account first.
+the effective time -> unknown login -> outside the key's reach -> the request id -> the
+reference -> the key's limits -> the rules of the command, a disabled account first.
 """
 
 from __future__ import annotations
@@ -66,12 +66,20 @@ RULES: dict[type[Command], Rule] = {
 def decide(book: Book, request: Request) -> list[Event]:
     """Give the events that the request causes; raise the first refusal that applies."""
     command, access = request.command, request.caller.access
+    _check_effective_time(book, command)
     _check_reach(book, command, access)
     _check_request_id(book, request)
     if isinstance(command, Note):
         _check_reference(book, command, access)
     funding.check_limits(book, request)
     return RULES[type(command)](book, request, command)
+
+
+def _check_effective_time(book: Book, command: Command) -> None:
+    effective_at = command.effective_at if isinstance(command, Note) else None
+    if effective_at is not None and effective_at > book.moment.recorded_at:
+        detail = "effectiveAt must not be in the future"
+        raise ValidationError("bad_effective_time", detail, field="effectiveAt")
 
 
 def _check_reach(book: Book, command: Command, access: Access) -> None:

@@ -256,11 +256,6 @@ def _booked(  # noqa: PLR0913 - one line for each fact of a leg
     operation = book.next_position
     note = request.command if isinstance(request.command, Note) else _NO_NOTE
     moment, caller = book.moment, request.caller
-    effective_at = effective_at or note.effective_at
-    if effective_at is not None and effective_at > moment.recorded_at:
-        raise ValidationError(
-            "bad_effective_time", "effectiveAt must not be in the future", field="effectiveAt"
-        )
     return MoneyMoved(
         position=operation + leg,
         stream=account.stream,
@@ -283,7 +278,7 @@ def _booked(  # noqa: PLR0913 - one line for each fact of a leg
         credit_change=credit,
         balance=_in_range(account.balance + balance),
         credit=_in_range(account.credit + credit),
-        effective_at=effective_at,
+        effective_at=effective_at or note.effective_at,
         comment=note.comment,
         reference=note.reference,
         method=note.method,

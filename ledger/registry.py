@@ -131,6 +131,8 @@ def start_simulation(book: Book, request: Request, command: StartSimulation) -> 
 
 def create_key(book: Book, request: Request, command: CreateKey) -> list[Event]:
     """Hand out a key."""
+    if command.key in book.keys:
+        raise ValidationError("key_taken", f"there is a key {command.key} already", field="key")
     envelope = _envelope(book, request, f"key:{command.key}", version=1)
     return [KeyCreated(**envelope, **_given(command))]
 

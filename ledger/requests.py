@@ -72,8 +72,17 @@ def _note(note: Note | MoneyMoved) -> Content:
         "reference": note.reference,
         "method": note.method,
         "effectiveAt": note.effective_at,
-        "metadata": note.metadata,
+        "metadata": _tree(note.metadata),
     }
+
+
+def _tree(value: object) -> object:
+    """Give free-form JSON as values that differ where it does: true is not 1."""
+    if isinstance(value, dict):
+        return {key: _tree(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_tree(inner) for inner in value]
+    return ("flag", value) if isinstance(value, bool) else value
 
 
 def _asked(command: Command) -> Content:

@@ -105,6 +105,8 @@ class Transaction:
             "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}"
         )
         self._wire: Wire | None = None
+        self.booking = False
+        """Whether the batch has come so far that it may be booked, whatever happens to the connection."""
 
     async def prepare(self, connection: AsyncConnection[Any], row_types: dict[str, int]) -> None:
         """Forget what another connection knew; take this one's row types, and the definitions."""
@@ -117,6 +119,7 @@ class Transaction:
 
     async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
         """Read, decide, book, commit; give the outcomes of each ticket."""
+        self.booking = False
         requests = [request for ticket in batch for request in ticket.requests]
         read = await self._read(requests)
         if read.definitions_position != self.definitions.position:
@@ -190,6 +193,7 @@ class Transaction:
             warned.append(notice.sqlstate)  # a notice is empty once its handler has returned
 
         connection.add_notice_handler(warn)
+        self.booking = True
         try:
             await self._on_wire.run((self._append_batch, params), (_COMMIT, NO_PARAMS))
         finally:

@@ -8,7 +8,9 @@ not known is ManagerOffline: the caller repeats with the same request id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
@@ -33,8 +35,13 @@ RETRY_AFTER_S = 1
 MOVED = "FL001"
 
 
-class ConflictPersists(Exception):
-    """One ticket alone keeps meeting a conflict."""
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
+POISON = (UnicodeError, OverflowError, struct.error)
+"""What a value raises that the database cannot hold: it slipped through the edge's checks."""
+
+
+class CannotBeBooked(Exception):
+    """One ticket alone still meets a conflict, or holds what the database cannot."""
 
 
 class GroupCommit:
@@ -148,10 +155,8 @@ class GroupCommit:
 
     async def _commit(self, batch: list[Ticket]) -> None:
         try:
-            if self._connection is None or self._connection.closed:
-                await self._reconnect()
-            await self._commit_or_split(batch)
-        except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+            await self._commit_or_reconnect(batch)
+        except AWAY as error:
             log.warning("the database is away: %s", type(error).__name__)
             await self._abandon()
             _answer_all(batch, offline("database_away", "the ledger's database cannot be reached"))
@@ -163,15 +168,27 @@ class GroupCommit:
             await self._abandon()
             _answer_all(batch, offline("batch_failed", "the ledger could not book this"))
 
+    async def _commit_or_reconnect(self, batch: list[Ticket]) -> None:
+        """Commit; a connection that was lost before anything could be booked is replaced, once."""
+        try:
+            await self._connected()
+            await self._commit_or_split(batch)
+        except AWAY:
+            if self._transaction.booking or (self._connection is not None and not self._connection.closed):
+                raise
+            await self._abandon()
+            await self._connected()
+            await self._commit_or_split(batch)
+
     async def _commit_or_split(self, batch: list[Ticket]) -> None:
         """Commit; on an unexpected conflict decide again on a fresh read, then halve the batch."""
         for attempt in (1, 2):
             try:
                 outcomes = await self._transaction.run(self._open, batch)
-            except psycopg.DatabaseError as error:
-                if not _is_conflict(error):
+            except (psycopg.DatabaseError, *POISON) as error:
+                if not _is_of_one(error):
                     raise
-                log.warning("a batch met a conflict, attempt %d: %s", attempt, error.sqlstate)
+                log.warning("a batch met %s, attempt %d", type(error).__name__, attempt)
                 await self._open.rollback()
             else:
                 for ticket, outcome in zip(batch, outcomes, strict=True):
@@ -187,7 +204,7 @@ class GroupCommit:
         [ticket] = batch
         middle = len(ticket.requests) // 2
         if ticket.alone or not middle:
-            raise ConflictPersists
+            raise CannotBeBooked
         halves = [Ticket(ticket.requests[:middle]), Ticket(ticket.requests[middle:])]
         for half in halves:
             await self._commit([half])
@@ -198,6 +215,10 @@ class GroupCommit:
         assert self._connection is not None
         return self._connection
 
+    async def _connected(self) -> None:
+        if self._connection is None or self._connection.closed:
+            await self._reconnect()
+
     async def _reconnect(self) -> None:
         self._connection, row_types = await self._connect()
         await self._transaction.prepare(self._connection, row_types)
@@ -206,7 +227,8 @@ class GroupCommit:
         """Drop the connection, so that nothing can be left open in it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            with contextlib.suppress(psycopg.Error, OSError):
+                await connection.close()
 
 
 def offline(code: str, detail: str) -> ManagerOffline:
@@ -214,10 +236,17 @@ def offline(code: str, detail: str) -> ManagerOffline:
     return ManagerOffline(code, detail, retry_after=RETRY_AFTER_S)
 
 
-def _is_conflict(error: psycopg.DatabaseError) -> bool:
-    """Tell whether deciding again on a fresh read may help: a key was taken, an account moved."""
-    retryable = (psycopg.IntegrityError, psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
-    return isinstance(error, retryable) or error.sqlstate == MOVED
+def _is_of_one(error: Exception) -> bool:
+    """Tell whether some request alone may be to blame: a key was taken, an account moved, bad data."""
+    if not isinstance(error, psycopg.DatabaseError):
+        return True
+    of_one = (
+        psycopg.IntegrityError,
+        psycopg.DataError,
+        psycopg.errors.SerializationFailure,
+        psycopg.errors.DeadlockDetected,
+    )
+    return isinstance(error, of_one) or error.sqlstate == MOVED
 
 
 def _answer_all(batch: Iterable[Ticket], refusal: Refusal) -> None:

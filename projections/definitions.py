@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -60,6 +61,7 @@ _REVOKE_KEY = (
     " WHERE key_id = %(key)s"
 )
 _json = msgspec.json.Encoder(decimal_format="number")
+_tree = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 def statements(event: Event) -> list[Statement]:
@@ -105,7 +107,7 @@ def loaded(groups: Sequence[Any], server: Any | None) -> Definitions:
 def _group(row: Any) -> Group:
     values = dict(zip(Group.__struct_fields__[:-1], (row[1], *row[3:]), strict=True))
     permissions = values["permissions"]
-    values["permissions"] = None if permissions is None else msgspec.json.decode(permissions)
+    values["permissions"] = None if permissions is None else _tree.decode(permissions)
     return Group(**values, version=row[2])
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ledger.money import format_minor
-from projections.history import Row
+from projections.history_rows import Row
 
 COLUMNS: Final = (
     "operationId",

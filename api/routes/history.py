@@ -18,6 +18,7 @@ from projections import asof, operations
 from projections import history as reading
 from projections.history import Filter
 from projections.history_csv import csv_header, csv_lines
+from projections.history_filter import read_cursor
 
 LIMIT = 100
 CSV = "text/csv"
@@ -67,11 +68,12 @@ async def read_request(request: HttpRequest, request_id: FromPath[str]) -> Answe
 async def read_asof(request: HttpRequest) -> Answer:
     """Read what an account held at a past instant, as booked or as known now."""
     query, ask = query_of(request, AsOfQuery), ask_of(request)
+    at = query.instant()
     async with service_of(request).reading() as connection:
         await history.check_login(connection, query.login, ask.access)
-        held = await asof.as_of(connection, query.login, query.at, basis=query.basis)
+        held = await asof.as_of(connection, query.login, at, basis=query.basis)
     assert held is not None
-    return reply(ask, history.asof_body(held, query.at))
+    return reply(ask, history.asof_body(held, at))
 
 
 async def _wanted(service: Service, query: HistoryQuery, ask: Ask) -> Filter:
@@ -81,7 +83,9 @@ async def _wanted(service: Service, query: HistoryQuery, ask: Ask) -> Filter:
             await history.check_login(connection, query.login, ask.access)
         if query.basis == "effective" and (query.from_day or query.to_day):
             days = await service.days(connection)
-            return reading.by_instants(wanted, days.definitions.clock)
+            wanted = reading.by_instants(wanted, days.definitions.clock)
+    if query.cursor is not None:
+        read_cursor(query.cursor, wanted, query.order)  # a stream that has begun cannot be refused
     return wanted
 
 

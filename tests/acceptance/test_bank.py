@@ -174,7 +174,9 @@ def test_feeding_it_a_second_time_changes_nothing(bank: Bank) -> None:
 def test_the_second_answer_holds_the_first(bank: Bank) -> None:
     for trans_id, again in bank.fed_again.answers.items():
         if again["httpStatus"] == 409:
-            first = {name: value for name, value in bank.fed.answers[trans_id].items() if name != "httpStatus"}
+            first = {
+                name: value for name, value in bank.fed.answers[trans_id].items() if name != "httpStatus"
+            }
             assert again["operation"] == first
 
 
@@ -182,7 +184,9 @@ def test_the_books_by_the_banks_own_days_close_with_the_same_balances(bank: Bank
     """January 1994 of the busiest account, restated by effective time: opening + movements = closing."""
     january = {"from": "1994-01-01T00:00:00Z", "to": "1994-02-01T00:00:00Z", "basis": "effective"}
     month = [row for row in bank.file if row.day.startswith("1994-01")]
-    busiest = max({row.account for row in month}, key=lambda login: sum(row.account == login for row in month))
+    busiest = max(
+        {row.account for row in month}, key=lambda login: sum(row.account == login for row in month)
+    )
     page = bank.get("/balances/history", login=busiest, order="asc", **january)
     own = [row for row in month if row.account == busiest]
     assert [row["requestId"] for row in page["rows"]] == [row.trans_id for row in own]

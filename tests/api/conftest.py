@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from projections import install
 from tests.api.served import Caller, Served, define_groups
 
 if TYPE_CHECKING:
@@ -40,3 +41,14 @@ def admin(served: Served) -> Caller:
 def nobody(served: Served) -> Caller:
     """Give a caller without a key."""
     return Caller(served, None)
+
+
+@pytest.fixture(scope="module")
+def served_elsewhere(database_url: str, log_file: Path) -> Iterator[Caller]:
+    """Yield a caller of another ledger in the same database, served beside the first."""
+    install.migrate(database_url, "elsewhere")
+    service = Served(database_url, log_file, ledger="elsewhere")
+    caller = service.caller()
+    assert caller.put("/groups/standard", {"currency": "USD"}).status == 200
+    yield caller
+    assert service.stop() == 0

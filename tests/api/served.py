@@ -250,7 +250,9 @@ class Served:
 
     def key(self, role: str = "admin", *options: str) -> str:
         """Make a key by the command line."""
-        return self.command("keys", "create", "--role", role, "--name", f"a {role}", *options).splitlines()[-1]
+        return self.command("keys", "create", "--role", role, "--name", f"a {role}", *options).splitlines()[
+            -1
+        ]
 
     def caller(self, role: str = "admin", *options: str) -> Caller:
         """Give a caller with a new key."""

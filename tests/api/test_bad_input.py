@@ -56,11 +56,15 @@ leaves = st.one_of(
     st.integers(min_value=2**52, max_value=2**66),
     st.floats(allow_nan=False, allow_infinity=False),
     text,
-    st.sampled_from(["bal_1", "2026-01-05T10:30:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]),
+    st.sampled_from(
+        ["bal_1", "2026-01-05T10:30:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+    ),
     st.sampled_from(["\x00", "deposit", "USD", "*", "!", "standard", "Europe/Athens", "../UTC", "24:00"]),
 )
 values = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4), max_leaves=12
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=12,
 )
 NASTY = [
     b'"\\ud800"',
@@ -196,7 +200,9 @@ PATHS = [
 words = st.one_of(
     text.filter(lambda word: word not in {"", ".", ".."}),
     st.integers().map(str),
-    st.sampled_from(["bal_1", "op_1", "%00", "\x00", "+1", "1_000", "١", "-1", "9" * 400, "1e3", "~key/1", "a b"]),
+    st.sampled_from(
+        ["bal_1", "op_1", "%00", "\x00", "+1", "1_000", "١", "-1", "9" * 400, "1e3", "~key/1", "a b"]
+    ),
 )
 
 
@@ -246,7 +252,8 @@ def test_any_word_in_a_query(admin: Caller, path: str, query: dict[str, str]) ->
 
 
 @pytest.mark.parametrize(
-    "query", ["%", "%zz", "%ff", "a=%ff", "login=%00", "=", "&&&", ";", "login", "kind=%00", "reference=%ff%fe"]
+    "query",
+    ["%", "%zz", "%ff", "a=%ff", "login=%00", "=", "&&&", ";", "login", "kind=%00", "reference=%ff%fe"],
 )
 def test_a_query_that_is_no_query(admin: Caller, query: str) -> None:
     for path in ("/balances/history", "/balances/asof", "/requests/x"):
@@ -259,7 +266,9 @@ CONTROLS = bytes([*range(32), 127])
 
 @calls
 @given(
-    name=st.sampled_from(["authorization", "x-request-id", "idempotency-key", "x-operator-id", "content-type"]),
+    name=st.sampled_from(
+        ["authorization", "x-request-id", "idempotency-key", "x-operator-id", "content-type"]
+    ),
     value=st.binary(max_size=60).map(lambda raw: raw.translate(None, CONTROLS).strip()),
 )
 def test_any_bytes_in_a_header(admin: Caller, served: Served, name: str, value: bytes) -> None:

@@ -292,7 +292,9 @@ class TestTheCall:
         refused = admin.post("/balances/batch", body)
         assert (refused.said, refused.body.get("field")) == ((400, code), field)
 
-    @pytest.mark.parametrize("body", [b"", b"{", b'{"operations":[{"op":}]}', b"\xff\xfe", b'{"operations":[1,]}'])
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b'{"operations":[{"op":}]}', b"\xff\xfe", b'{"operations":[1,]}']
+    )
     def test_that_is_no_json_is_refused_as_a_whole(self, admin: Caller, body: bytes) -> None:
         assert admin.post("/balances/batch", body).said == (400, "body_malformed")
 

@@ -342,7 +342,11 @@ class TestCorrection:
             ({"balance": 1, "reason": " "}, (400, "missing_field"), "reason"),
             ({"balance": 0, "reason": "r"}, (400, "amount_zero"), "balance"),
             ({"credit": 0, "reason": "r"}, (400, "amount_zero"), "credit"),
-            ({"balance": 1, "reason": "r", "corrects": "bal_999999999"}, (400, "unknown_operation"), "corrects"),
+            (
+                {"balance": 1, "reason": "r", "corrects": "bal_999999999"},
+                (400, "unknown_operation"),
+                "corrects",
+            ),
             ({"balance": 1, "reason": "r", "corrects": "op_1"}, (400, "wrong_type"), "corrects"),
         ],
     )
@@ -357,9 +361,7 @@ class TestReverse:
     def test_a_reversal_books_the_exact_opposite_and_both_stay_visible(self, admin: Caller) -> None:
         login, request_id = admin.open(balance="1"), new_id()
         first = admin.booked("deposit", login=login, amount=40)["operationId"]
-        answer = admin.book(
-            f"operations/{first}/reverse", reason="wrong client", request_id=request_id
-        )
+        answer = admin.book(f"operations/{first}/reverse", reason="wrong client", request_id=request_id)
         assert answer.status == 201
         assert answer.body == expected(
             answer,
@@ -456,7 +458,9 @@ class TestAdjust:
 
     def test_bonus_conversion_leaves_credit_and_enters_balance(self, admin: Caller) -> None:
         answer = admin.booked("adjust", login=admin.open(credit="50"), kind="bonus-conversion", amount=20)
-        told = [answer[name] for name in ("amount", "balanceChange", "creditChange", "newBalance", "newCredit")]
+        told = [
+            answer[name] for name in ("amount", "balanceChange", "creditChange", "newBalance", "newCredit")
+        ]
         assert told == [number(text) for text in ("20.00", "20.00", "-20.00", "20.00", "30.00")]
 
     def test_negative_balance_brings_it_to_zero_and_cancels_the_credit_given(self, admin: Caller) -> None:

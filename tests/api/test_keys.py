@@ -264,9 +264,7 @@ class TestWhereAKeyMayNotReach:
             reverse = f"operations/{booked['operationId']}/reverse"
             assert limited.book(reverse, reason="r").said == (403, "outside_mask")
         corrects = places["paid_outside"]["operationId"]
-        refused = limited.book(
-            "correction", login=places["inside"], balance=1, reason="r", corrects=corrects
-        )
+        refused = limited.book("correction", login=places["inside"], balance=1, reason="r", corrects=corrects)
         assert refused.said == (403, "outside_mask")
 
     def test_no_account_there_is_read_or_changed(self, places: dict[str, Any], limited: Caller) -> None:
@@ -369,9 +367,7 @@ class TestPersonalColumns:
         ("role", "shown"),
         [("reporting", True), ("provisioning", True), ("admin", True), ("finance", False), ("dealer", False)],
     )
-    def test_are_blank_without_users_pii(
-        self, served: Served, opened: Any, role: str, shown: bool
-    ) -> None:
+    def test_are_blank_without_users_pii(self, served: Served, opened: Any, role: str, shown: bool) -> None:
         profile = served.caller(role).get(f"/users/{opened['login']}")
         found = {name: profile[name] for name in PERSONAL}
         assert found == {name: f"the {name}" if shown else "" for name in PERSONAL}
@@ -529,5 +525,7 @@ def _all_text(database_url: str) -> str:
                 for row in connection.execute(rows).fetchall()
                 for value in row
             ]
-        found.append(msgspec.json.encode(connection.execute("SELECT query FROM pg_stat_activity").fetchall()).decode())
+        found.append(
+            msgspec.json.encode(connection.execute("SELECT query FROM pg_stat_activity").fetchall()).decode()
+        )
     return "\n".join(found)

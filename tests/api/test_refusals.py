@@ -36,10 +36,6 @@ PAIRS = [
 
 NO_ALLOW = pytest.mark.xfail(strict=True, reason="a 405 does not say which methods are allowed")
 HEALTH_WITHOUT_ID = pytest.mark.xfail(strict=True, reason="/healthz and /readyz carry no x-request-id")
-SCOPE_AFTER_HEADERS = pytest.mark.xfail(
-    strict=True,
-    reason="the gatekeeper looks at the request id and the operator before the scope: 400 comes before 401",
-)
 
 
 class Attempts:
@@ -49,9 +45,7 @@ class Attempts:
         self.allowed = served.caller("finance", "--groups", "vip", "--max-amount", "100")
         self.reader = served.caller("reporting", "--groups", "vip", "--max-amount", "100")
         self.sources = {
-            (outside, disabled): admin.open(
-                "standard" if outside else "vip", balance="10", disabled=disabled
-            )
+            (outside, disabled): admin.open("standard" if outside else "vip", balance="10", disabled=disabled)
             for outside in (False, True)
             for disabled in (False, True)
         }
@@ -110,7 +104,6 @@ class TestTheOrder:
         for path in ("/balances/deposit", "/balances/deposit?nonsense=1", "/balances/correction", "/users"):
             assert attempts.reader.post(path, b"{").said == (401, "scope_missing")
 
-    @SCOPE_AFTER_HEADERS
     @pytest.mark.parametrize(
         "headers",
         [
@@ -253,7 +246,9 @@ class TestWhatTheHttpLayerRefuses:
     def test_json_that_is_no_object_is_of_the_wrong_type(self, admin: Caller, body: bytes) -> None:
         assert admin.post("/balances/deposit", body, request_id=new_id()).said == (400, "wrong_type")
 
-    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "x"])
+    @pytest.mark.parametrize(
+        "kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "x"]
+    )
     def test_json_is_read_whatever_it_is_called_and_nothing_else_is(self, admin: Caller, kind: str) -> None:
         headers = {"content-type": kind}
         body: dict[str, object] = {"login": admin.open(), "amount": 1}

@@ -233,7 +233,10 @@ class TestTheSameIdForSomethingElse:
         body = {"login": login, "amount": 3}
         first = admin.post("/balances/deposit", body, request_id=request_id)
         admin.send("PATCH", f"/users/{login}", {"group": "vip"})
-        sees, saw = served.caller("finance", "--groups", "vip"), served.caller("finance", "--groups", "standard")
+        sees, saw = (
+            served.caller("finance", "--groups", "vip"),
+            served.caller("finance", "--groups", "standard"),
+        )
         again = sees.post("/balances/deposit", body, request_id=request_id)
         assert (again.said, again.body.get("operation")) == ((409, "request_applied"), first.body)
         other = {"login": admin.open("standard"), "amount": 3}

@@ -10,13 +10,13 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.pq import TransactionStatus
 
 from ledger.clock import ServerClock
@@ -47,9 +47,11 @@ from tests.make import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 
     from ledger.commands import Caller, Command
+
+Answer = TypeVar("Answer")
 
 GROUPS = {"STD-USD": "USD", "VIP-USD": "USD", "STD-JPY": "JPY", "STD-KWD": "KWD"}
 LOGINS = dict(zip(range(1001, 1010), 3 * ["STD-USD", "STD-JPY", "STD-KWD"], strict=True))
@@ -62,6 +64,19 @@ KINDS = ("deposit", "withdrawal", "credit", "transfer", "correction", "reversal"
 MASKS = ("*", "STD-*", "VIP-*", "*,!STD-JPY", "nothing-like-it", "STD-USD,STD-KWD")
 NEW_YORK = ServerClock("America/New_York", "17:00", "mon-fri")
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
+DELAYS_S = (0, 1, 3_600, 2_000_000)
+
+
+def _batch_times(chance: Random) -> list[datetime]:
+    """Choose when the batches of the book are recorded: some at one instant, some days apart."""
+    steps = [(chance.choice([0, 1, 600, 130_000]), chance.randrange(3)) for _ in range(130)]
+    return [
+        START + timedelta(seconds=sum(s for s, _ in steps[:n]), microseconds=sum(m for _, m in steps[:n]))
+        for n in range(1, 131)
+    ]
+
+
+TIMES = _batch_times(Random(17))
 
 
 class Book:
@@ -76,23 +91,17 @@ class Book:
         self.reversals = {e.corrects: e.operation for e in self.legs if e.kind == "reversal"}
         self.connection = runner.run(AsyncConnection.connect(ledger.service, autocommit=True))
 
-    def ask(self, question: Callable[[AsyncConnection[Any]], Awaitable[Any]]) -> Any:
-        async def asked() -> Any:
-            return await question(self.connection)
-
-        return self._runner.run(asked())
+    def ask(self, question: Callable[..., Coroutine[Any, Any, Answer]], *asked: object, **how: Any) -> Answer:
+        return self._runner.run(question(self.connection, *asked, **how))
 
     def page(self, wanted: Filter, **how: Any) -> Page:
-        page = self.ask(lambda connection: history.page(connection, wanted, **how))
-        assert isinstance(page, Page)
-        return page
+        return self.ask(history.page, wanted, **how)
 
     def stream(self, wanted: Filter, **how: Any) -> list[list[Row]]:
         async def chunks(connection: AsyncConnection[Any]) -> list[list[Row]]:
             return [rows async for rows in history.stream(connection, wanted, **how)]
 
-        found: list[list[Row]] = self.ask(chunks)
-        return found
+        return self.ask(chunks)
 
     def selected(self, wanted: Filter) -> list[Row]:
         """Give the rows of a filter in ascending order, as reading the whole log gives them."""
@@ -101,14 +110,14 @@ class Book:
             legs = [leg for leg in legs if leg.request_id == wanted.request_id]
         return [self._row(leg, wanted.basis) for leg in sorted(legs, key=lambda leg: _key(leg, wanted.basis))]
 
-    def held(self, login: int, basis: str, counts: Callable[[MoneyMoved], bool]) -> tuple[int, int]:
+    def held(self, login: int, counts: Callable[[MoneyMoved], bool]) -> tuple[int, int]:
         """Add up the changes of an account that count."""
         legs = [leg for leg in self.legs if leg.login == login and counts(leg)]
         return sum(leg.balance_change for leg in legs), sum(leg.credit_change for leg in legs)
 
     def _row(self, leg: MoneyMoved, basis: str) -> Row:
         here = _key(leg, basis)
-        balance, credit = self.held(leg.login, basis, lambda other: _key(other, basis) <= here)
+        balance, credit = self.held(leg.login, lambda other: _key(other, basis) <= here)
         return Row(
             position=leg.position,
             operation=leg.operation,
@@ -200,8 +209,7 @@ async def _live(ledger: LedgerUnderTest, chance: Random) -> None:
             await desk.book(define_group(group, currency))
         for login, group in LOGINS.items():
             await desk.book(open_account(login, group=group))
-        for batch in range(130):
-            clock.forward(seconds=chance.choice([0, 1, 600, 100_000]), microseconds=chance.randrange(3))
+        for batch, clock.now in enumerate(TIMES):
             if batch == 60:
                 await desk.book(UpdateAccount(login=1004, group="VIP-USD"))
                 await desk.book(DisableAccount(login=1007))
@@ -224,7 +232,7 @@ def _anything(chance: Random, now: datetime, *, head: int) -> Command:
     amount = chance.choice(AMOUNTS[GROUPS[LOGINS[login]]])
     note: dict[str, Any] = {"login": login, "comment": chance.choice([None, "=1+1", "cash, in hand"])}
     if chance.random() < 0.5:
-        note["effective_at"] = now - timedelta(seconds=chance.choice([0, 1, 3_600, 2_000_000]))
+        note["effective_at"] = now - timedelta(seconds=chance.choice(DELAYS_S))
     if chance.random() < 0.3:
         note |= {"reference": f"ref-{chance.randrange(40)}", "method": chance.choice([None, "wire"])}
     if chance.random() < 0.1:
@@ -255,8 +263,9 @@ def _anything(chance: Random, now: datetime, *, head: int) -> Command:
 
 # Filters, from what is in the book and what is not.
 
-_INSTANTS = st.integers(-2, 40 * 24 * 60).map(lambda minutes: START + timedelta(minutes=minutes))
-_DAYS = st.integers(-3, 45).map(lambda days: START.date() + timedelta(days=days))
+_DELAYS = st.builds(timedelta, seconds=st.sampled_from(DELAYS_S), microseconds=st.sampled_from([-1, 0, 1]))
+_INSTANTS = st.builds(datetime.__sub__, st.sampled_from(TIMES), _DELAYS)
+_DAYS = st.builds(date.__add__, st.just(START.date()), st.builds(timedelta, st.integers(-3, 52)))
 _AMOUNTS = st.sampled_from(["0", "0.001", "0.01", "1", "10", "12.5", "12.50", "13", "99.999", "100"]).map(
     money
 )
@@ -272,7 +281,7 @@ def _maybe(strategy: st.SearchStrategy[Any], often: int = 1) -> st.SearchStrateg
 
 
 @st.composite
-def filters(draw: st.DrawFn, **fixed: Any) -> Filter:
+def filters(draw: st.DrawFn, /, **fixed: Any) -> Filter:
     """Draw a filter. On the effective basis days are not booked: they come as instants."""
     chosen = {
         "login": draw(_maybe(st.sampled_from([*LOGINS, 9]))),
@@ -365,7 +374,7 @@ def test_totals_are_exact_by_currency_and_kind_over_all_matched_rows(book: Book,
         total = sums[(row.currency, row.digits, row.kind)]
         for index, part in enumerate((1, row.balance_change, row.credit_change)):
             total[index] += part
-    totals = book.ask(lambda connection: history.count_and_totals(connection, wanted))
+    totals = book.ask(history.count_and_totals, wanted)
     assert totals.count == len(rows)
     assert totals.totals == [history.Total(*named, *sums[named]) for named in sorted(sums)]
 
@@ -383,11 +392,12 @@ def test_totals_are_exact_by_currency_and_kind_over_all_matched_rows(book: Book,
     )
 )
 def test_opening_and_movements_make_the_closing(book: Book, wanted: Filter) -> None:
-    ends = book.ask(lambda connection: history.opening_closing(connection, wanted))
+    ends = book.ask(history.opening_closing, wanted)
     seen = wanted.login in book.group and wanted.access.reaches(wanted.login, book.group[wanted.login])
     if not (seen and wanted.timed):
         assert ends is None
         return
+    assert ends is not None
     opening, closing = ends
     rows = book.selected(wanted)
     assert opening.balance + sum(row.balance_change for row in rows) == closing.balance
@@ -413,34 +423,31 @@ def test_opening_and_closing_need_one_login_and_nothing_but_time(book: Book) -> 
         {"access": Access(mask=parse_mask("VIP-*"))},
         {"access": Access(logins=frozenset({1002}))},
     ]
-    assert book.ask(lambda connection: history.opening_closing(connection, wanted)) is not None
+    assert book.ask(history.opening_closing, wanted) is not None
     for change in narrower:
         other = msgspec.structs.replace(wanted, **change)
-        assert book.ask(lambda connection, other=other: history.opening_closing(connection, other)) is None
+        assert book.ask(history.opening_closing, other) is None
 
 
 @examples
-@given(
-    st.sampled_from([*LOGINS, 9]),
-    _INSTANTS | st.integers(0, 399),
-    st.sampled_from([-1, 0, 1]),
-    BASES,
-)
+@given(st.sampled_from(list(LOGINS)), _INSTANTS, BASES)
 def test_as_of_counts_what_happened_up_to_the_instant(
-    book: Book, login: int, when: datetime | int, microseconds: int, basis: Any
+    book: Book, login: int, instant: datetime, basis: Any
 ) -> None:
-    if isinstance(when, int):
-        when = _key(book.legs[when % len(book.legs)], basis)[0]
-    instant = when + timedelta(microseconds=microseconds)
-    found = book.ask(lambda connection: asof.as_of(connection, login, instant, basis=basis))
-    if login == 9:
-        assert found is None
-        return
+    found = book.ask(asof.as_of, login, instant, basis=basis)
     counted = [leg for leg in book.legs if leg.login == login and _key(leg, basis)[0] <= instant]
-    assert (found.balance, found.credit) == book.held(login, basis, counted.__contains__)
+    assert found is not None
+    assert (found.balance, found.credit) == book.held(login, counted.__contains__)
     assert found.position == max((leg.position for leg in counted), default=None)
     assert (found.login, found.group, found.currency) == (login, book.group[login], GROUPS[LOGINS[login]])
     assert found.digits == {"USD": 2, "JPY": 0, "KWD": 3}[found.currency]
+
+
+def test_as_of_is_zero_before_the_first_row_and_nothing_for_an_unknown_login(book: Book) -> None:
+    for basis in ("recorded", "effective"):
+        before = book.ask(asof.as_of, 1001, START - timedelta(days=99), basis=basis)
+        assert before == asof.AsOf(1001, "USD", 2, "STD-USD", 0, 0, None)
+        assert book.ask(asof.as_of, 9, START, basis=basis) is None
 
 
 def test_server_days_of_the_effective_time_are_instants_of_the_present_clock(book: Book) -> None:
@@ -535,7 +542,9 @@ async def test_a_stream_ends_where_the_log_ended_at_its_start(ledger: LedgerUnde
                 await desk.book(deposit(5, effective_at=first[0].recorded_at - timedelta(days=1)))
                 rest = [row async for chunk in chunks for row in chunk]
             seen = [row.position for row in [*rows, *rest]]
-            assert sorted(seen) == [event.position for event in ledger.log()[2:] if event.position <= max(seen)]
+            assert sorted(seen) == [
+                event.position for event in ledger.log()[2:] if event.position <= max(seen)
+            ]
             assert max(seen) == len(ledger.log()) - 2
             assert not any(row.reversed_by is not None and row.reversed_by > max(seen) for row in rest)
 
@@ -617,27 +626,71 @@ def test_an_operation_is_its_events_and_what_answered_it(book: Book) -> None:
     for event in book.log:
         by_operation[event.operation].append(event)
     for operation in [0, -1, *range(1, len(book.log) + 3), 2**63 - 1, 2**63]:
-        found = book.ask(
-            lambda connection, operation=operation: operations.operation_events(connection, operation)
-        )
+        found = book.ask(operations.operation_events, operation)
         assert found == by_operation.get(operation, [])
     for operation in {leg.operation for leg in book.legs}:
-        answers = book.ask(
-            lambda connection, operation=operation: operations.answered_by(connection, operation)
-        )
+        answers = book.ask(operations.answered_by, operation)
         assert answers == sorted({leg.operation for leg in book.legs if leg.corrects == operation})
-        reversal = book.ask(
-            lambda connection, operation=operation: operations.reversed_by(connection, operation)
-        )
+        reversal = book.ask(operations.reversed_by, operation)
         assert reversal == book.reversals.get(operation)
 
 
 def test_a_request_is_found_by_its_id(book: Book) -> None:
     events = book.log
     for request_id in {event.request_id for event in events} - {None}:
-        found = book.ask(lambda connection, wanted=request_id: operations.requested(connection, wanted))
+        found = book.ask(operations.requested, request_id)
         assert found == [event for event in events if event.request_id == request_id]
-    assert book.ask(lambda connection: operations.requested(connection, "never-sent")) == []
+    assert book.ask(operations.requested, "never-sent") == []
+
+
+# What is booked while a question is being answered.
+
+
+class Meanwhile(AsyncCursor[Any]):
+    """A cursor that lets something be booked right before a statement with these words runs."""
+
+    words: ClassVar[bytes] = b""
+    happens: ClassVar[Callable[[], Awaitable[object]]]
+
+    async def execute(self, query: Any, *args: Any, **how: Any) -> Meanwhile:
+        if self.words in (query if isinstance(query, bytes) else query.encode()):
+            await type(self).happens()
+        return await super().execute(query, *args, **how)
+
+
+async def test_restated_figures_count_what_the_page_has_seen(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk, _interrupted(ledger, b"last_at") as reader:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        for _ in range(2):
+            await desk.book(deposit(10))
+        early = desk.clock() - timedelta(days=1)
+        Meanwhile.happens = lambda: desk.book(deposit(5, effective_at=early))
+        rows = (await history.page(reader, Filter(basis="effective"))).rows
+        assert [row.balance for row in rows] == [2_000, 1_000]
+        rows = (await history.page(reader, Filter(basis="effective"))).rows
+        assert [row.balance for row in rows] == [2_500, 1_500, 500]
+
+
+async def test_a_day_that_begins_while_a_page_is_read_is_not_on_it(ledger: LedgerUnderTest) -> None:
+    clock = Clock(at("2026-11-18 23:59"))
+    async with ledger.desk(clock=clock) as desk, _interrupted(ledger, b"FROM history h") as reader:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        await desk.book(deposit(10))
+        clock.forward(minutes=2)
+        Meanwhile.happens = lambda: desk.book(deposit(5))
+        rows = (await history.page(reader, Filter(to_day=date(2026, 11, 18)))).rows
+        assert [row.balance_change for row in rows] == [1_000]
+
+
+@asynccontextmanager
+async def _interrupted(ledger: LedgerUnderTest, words: bytes) -> AsyncIterator[AsyncConnection[Any]]:
+    Meanwhile.words = words
+    async with await AsyncConnection.connect(
+        ledger.service, autocommit=True, cursor_factory=Meanwhile
+    ) as reader:
+        yield reader
 
 
 # Snapshots, and what a read touches.
@@ -675,7 +728,7 @@ READ = "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid
 
 
 async def test_a_page_reads_no_more_rows_than_it_gives_at_any_depth(ledger: LedgerUnderTest) -> None:
-    bounds = {"since": at("2026-01-03 00:00"), "until": at("2026-02-03 00:00")}
+    bounds: dict[str, Any] = {"since": at("2026-01-03 00:00"), "until": at("2026-02-03 00:00")}
     async with _much_history(ledger) as reader:
         for wanted in (Filter(login=1001), Filter(login=1001, **bounds), Filter(), Filter(**bounds)):
             deep = (await history.page(reader, wanted, offset=12_000, limit=1)).next
@@ -708,7 +761,10 @@ async def _much_history(ledger: LedgerUnderTest) -> AsyncIterator[AsyncConnectio
 
 
 async def _reads(
-    reader: AsyncConnection[Any], question: Callable[..., Awaitable[Any]], *asked: object, **how: Any
+    reader: AsyncConnection[Any],
+    question: Callable[..., Coroutine[Any, Any, object]],
+    *asked: object,
+    **how: Any,
 ) -> int:
     """Count the rows of history that a question reads, at worst: its plan may change as it is repeated."""
     counts = []

@@ -238,7 +238,8 @@ def test_the_checks_stand_in_the_code_in_the_order_that_is_documented() -> None:
         ast.unparse(call.func) for call in sorted(called, key=lambda call: (call.lineno, call.col_offset))
     ]
     checks = [name.rpartition(".")[2].removeprefix("_") for name in names if "check" in name]
-    assert checks == ["check_reach", "check_request_id", "check_reference", "check_limits"]
+    order = ["effective_time", "reach", "request_id", "reference", "limits"]
+    assert checks == [f"check_{name}" for name in order]
     assert names[-2].startswith("RULES") or names[-1].startswith("RULES")
 
 

@@ -1,0 +1,281 @@
+"""`serve --simulate-from`: a ledger whose clock starts where it is told to, and only goes on from there."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.service import Service, end, rows, start, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import httpx
+
+CLOSE = datetime(2024, 3, 10, 21, tzinfo=UTC)
+"""17:00 in New York on the day that lost an hour: the day before closed at 22:00 UTC."""
+
+NEW_YORK = {
+    "timezone": "America/New_York",
+    "dayEnd": "17:00",
+    "overnightDays": "all",
+    "bookCurrency": "USD",
+}
+_numbers = count(1)
+
+
+class Simulated:
+    """A ledger, the services that serve it one after the other, and a key of the first day."""
+
+    def __init__(self, database_url: str, log: Path) -> None:
+        self.database_url = database_url
+        self.ledger = f"simulated_{next(_numbers)}"
+        self.service = Service(("--database-url", database_url), log, ledger=self.ledger)
+        assert self.service.run("migrate").code == 0
+        self.key = self.service.key()
+
+    @contextmanager
+    def serving(self, since: datetime | None) -> Iterator[httpx.Client]:
+        """Serve for a while, from an instant on or from where the ledger is."""
+        self.service.start(*([] if since is None else ["--simulate-from", since.isoformat()]))
+        with self.service.client(self.key) as client:
+            yield client
+        self.service.stop()
+
+    def refuses(self, *options: str) -> str:
+        """Have it served in a way that it refuses; give what it says."""
+        process = start(self.service.log, "--port", "0", *self.service.where, *options)
+        words = self.service.started(process)
+        code = self.service.wait()
+        assert (code, words) == (1, "")
+        return self.service.logged().splitlines()[-1]
+
+    def last_recorded(self) -> datetime:
+        """Give the recorded time of the last event."""
+        [[text]] = rows(
+            self.database_url,
+            "SELECT convert_from(state, 'UTF8')::jsonb ->> 'recorded_at' FROM ledger_events"
+            " ORDER BY notification_id DESC LIMIT 1",
+            ledger=self.ledger,
+        )
+        return instant(text)
+
+
+@pytest.fixture
+def simulated(database_url: str, tmp_path: Path) -> Iterator[Simulated]:
+    ledger = Simulated(database_url, tmp_path / "log")
+    yield ledger
+    end(ledger.service)
+    done = ledger.service.run("verify")
+    assert (done.code, done.errors) == (0, ""), done.output
+    assert "Traceback" not in ledger.service.logged()
+
+
+def instant(text: Any) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def answered(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code in {200, 201}, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def book(client: httpx.Client, route: str, **body: Any) -> dict[str, Any]:
+    headers = {"x-request-id": f"r{next(_numbers)}"}
+    return answered(client.post(f"/balances/{route}", json=body, headers=headers))
+
+
+def open_account(client: httpx.Client, login: int = 1001, *, clock: dict[str, str] | None = None) -> None:
+    if clock is not None:
+        answered(client.put("/server", json=clock))
+    answered(client.put("/groups/standard", json={"currency": "USD"}))
+    answered(client.post("/users", json={"login": login, "group": "standard"}))
+
+
+def history(client: httpx.Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = answered(client.get("/balances/history", params={"order": "asc"}))["rows"]
+    return found
+
+
+def expiries(client: httpx.Client) -> list[dict[str, Any]]:
+    return [row for row in history(client) if row["requestId"].startswith("~expiry/")]
+
+
+class TestClock:
+    def test_a_simulated_ledger_says_so_for_ever(self, simulated: Simulated) -> None:
+        begin = datetime(2020, 2, 28, 23, tzinfo=UTC)
+        with simulated.serving(begin) as client:
+            server = answered(client.get("/server"))
+            assert (server["simulated"], instant(server["simulatedFrom"])) == (True, begin)
+        for since in (None, datetime(2031, 1, 1, tzinfo=UTC)):
+            with simulated.serving(since) as client:
+                server = answered(client.get("/server"))
+                assert (server["simulated"], instant(server["simulatedFrom"])) == (True, begin)
+
+    def test_its_operations_are_booked_at_simulated_times(self, simulated: Simulated) -> None:
+        begin = datetime(2020, 2, 28, 23, tzinfo=UTC)
+        with simulated.serving(begin) as client:
+            open_account(client)
+            booked = book(client, "deposit", login=1001, amount=1)
+            assert begin <= instant(booked["recordedAt"]) < begin + timedelta(minutes=5)
+            assert booked["effectiveAt"] == booked["recordedAt"]
+            assert booked["serverDay"] == "2020-02-28"
+
+    def test_keys_and_definitions_made_before_do_not_block_a_start_in_the_past(
+        self, simulated: Simulated
+    ) -> None:
+        with simulated.serving(None) as client:
+            answered(client.put("/groups/standard", json={"currency": "USD"}))
+            answered(client.put("/server", json=NEW_YORK))
+            assert answered(client.get("/server"))["simulated"] is False
+        with simulated.serving(datetime(2001, 1, 1, tzinfo=UTC)) as client:
+            answered(client.post("/users", json={"login": 1001, "group": "standard"}))
+            assert book(client, "deposit", login=1001, amount=1)["serverDay"] == "2001-01-01"
+
+    def test_a_ledger_with_accounts_is_real_and_refuses(self, simulated: Simulated) -> None:
+        with simulated.serving(None) as client:
+            open_account(client)
+        for since in ("2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z"):
+            said = simulated.refuses("--simulate-from", since)
+            assert "a ledger with real operations cannot be simulated" in said
+        with simulated.serving(None) as client:
+            assert answered(client.get("/server"))["simulated"] is False
+
+    def test_it_cannot_go_back(self, simulated: Simulated) -> None:
+        with simulated.serving(CLOSE) as client:
+            open_account(client)
+            last = instant(book(client, "deposit", login=1001, amount=1)["recordedAt"])
+        before = (last - timedelta(microseconds=1)).isoformat()
+        assert "last recorded time" in simulated.refuses("--simulate-from", before)
+        with simulated.serving(last) as client:
+            assert instant(book(client, "deposit", login=1001, amount=1)["recordedAt"]) >= last
+
+    def test_without_the_option_it_goes_on_from_its_last_recorded_time(self, simulated: Simulated) -> None:
+        with simulated.serving(CLOSE) as client:
+            open_account(client)
+            last = instant(book(client, "deposit", login=1001, amount=1)["recordedAt"])
+        with simulated.serving(None) as client:
+            now = instant(answered(client.get("/server"))["now"])
+            assert last <= now < last + timedelta(minutes=5)
+
+    def test_other_commands_stamp_its_last_recorded_time(self, simulated: Simulated) -> None:
+        with simulated.serving(CLOSE) as client:
+            open_account(client)
+            last = simulated.last_recorded()
+            simulated.service.key("finance")
+            assert simulated.last_recorded() == last
+
+    def test_its_time_needs_a_zone(self, simulated: Simulated) -> None:
+        done = simulated.service.run("serve", "--simulate-from", "2020-01-01T00:00:00")
+        assert (done.code, done.output) == (2, "")
+        assert "zone" in done.errors
+
+
+class TestKeys:
+    def test_a_key_lives_by_the_real_clock(self, simulated: Simulated) -> None:
+        hour = timedelta(hours=1)
+        now = datetime.now(UTC)
+        living = simulated.service.key("finance", "--expires", (now + hour).isoformat())
+        dead = simulated.service.key("finance", "--expires", (now - hour).isoformat())
+        for since in (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)):
+            with simulated.serving(since), simulated.service.client(living) as client:
+                assert client.get("/server").status_code == 200
+                client.headers["Authorization"] = f"Bearer {dead}"
+                answer = client.get("/server")
+                assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")
+
+    def test_a_revoked_key_is_dead_at_once_whatever_time_it_is_there(self, simulated: Simulated) -> None:
+        key = simulated.service.key("finance")
+        simulated_past = datetime(2020, 1, 1, tzinfo=UTC)
+        with simulated.serving(simulated_past), simulated.service.client(key) as client:
+            assert client.get("/server").status_code == 200
+            assert simulated.service.run("keys", "revoke", key.split("_")[1]).code == 0
+            within(2, lambda: client.get("/server").status_code == 401)
+
+
+class TestDays:
+    def test_balances_of_the_day_and_month_before_are_right_after_every_pause(
+        self, simulated: Simulated
+    ) -> None:
+        """By New York's clock, over the night that lost an hour and over the end of the month."""
+        days = {
+            CLOSE - timedelta(minutes=30): ("2024-03-10", 0, 0),
+            CLOSE + timedelta(minutes=30): ("2024-03-11", 1, 0),
+            datetime(2024, 3, 31, 20, 30, tzinfo=UTC): ("2024-03-31", 2, 0),
+            datetime(2024, 3, 31, 21, 0, tzinfo=UTC): ("2024-04-01", 3, 3),
+            datetime(2024, 11, 3, 21, 30, tzinfo=UTC): ("2024-11-03", 4, 4),
+            datetime(2024, 11, 3, 22, 30, tzinfo=UTC): ("2024-11-04", 5, 4),
+        }
+        for number, (since, (day, previous, month)) in enumerate(days.items()):
+            with simulated.serving(since) as client:
+                if number == 0:
+                    open_account(client, clock=NEW_YORK)
+                assert book(client, "deposit", login=1001, amount=1)["serverDay"] == day
+                held = answered(client.get("/users/1001"))
+                expected = (number + 1, previous, month)
+                assert (held["balance"], held["prevbalance"], held["prevmonthbalance"]) == expected, day
+
+
+class TestExpiry:
+    def given(self, simulated: Simulated) -> dict[str, str]:
+        """Give credit some hours before the close; part of it is taken out again."""
+        with simulated.serving(CLOSE - timedelta(hours=3)) as client:
+            open_account(client, clock=NEW_YORK)
+            soon = (CLOSE - timedelta(hours=2)).isoformat()
+            later = (CLOSE + timedelta(hours=2)).isoformat()
+            grants = {
+                "today": book(client, "credit", login=1001, amount=100, expiresAt=soon),
+                "tomorrow": book(client, "credit", login=1001, amount=20, expiresAt=later),
+                "never": book(client, "credit", login=1001, amount=3),
+            }
+            book(client, "credit", login=1001, amount=-30)
+            return {name: grant["operationId"] for name, grant in grants.items()}
+
+    def check(self, row: dict[str, Any], grant: str, *, close: datetime, amount: float) -> None:
+        """Hold a row against what the expiry of a grant is to look like."""
+        assert row["requestId"] == f"~expiry/{grant}"
+        assert (row["kind"], row["operatorId"], row["corrects"]) == ("credit", "system", grant)
+        assert (row["creditChange"], row["balanceChange"]) == (-amount, 0)
+        assert instant(row["effectiveAt"]) == close
+
+    def test_what_is_left_of_a_grant_goes_out_within_a_second_of_the_close(
+        self, simulated: Simulated
+    ) -> None:
+        grants = self.given(simulated)
+        with simulated.serving(CLOSE - timedelta(seconds=2)) as client:
+            within(30, lambda: bool(expiries(client)))
+            [row] = expiries(client)
+            self.check(row, grants["today"], close=CLOSE, amount=70)
+            late = instant(row["recordedAt"]) - CLOSE
+            assert timedelta(0) <= late < timedelta(seconds=1.5)
+            assert date.fromisoformat(row["serverDay"]) == date(2024, 3, 11)
+            assert answered(client.get("/users/1001"))["credit"] == 23
+
+    def test_after_a_downtime_it_is_booked_before_the_service_says_that_it_is_ready(
+        self, simulated: Simulated
+    ) -> None:
+        grants = self.given(simulated)
+        since = CLOSE + timedelta(days=3)
+        with simulated.serving(since) as client:
+            booked = expiries(client)
+            assert client.get("/readyz").status_code == 200
+        assert len(booked) == 2
+        self.check(booked[0], grants["today"], close=CLOSE, amount=70)
+        self.check(booked[1], grants["tomorrow"], close=CLOSE + timedelta(days=1), amount=20)
+        assert all(instant(row["recordedAt"]) >= since for row in booked)
+        with simulated.serving(since + timedelta(days=3)) as client:
+            assert expiries(client) == booked
+            assert answered(client.get("/users/1001"))["credit"] == 3
+
+    def test_a_caller_cannot_take_the_name_of_an_expiry(self, simulated: Simulated) -> None:
+        grants = self.given(simulated)
+        with simulated.serving(None) as client:
+            headers = {"x-request-id": f"~expiry/{grants['today']}"}
+            answer = client.post("/balances/deposit", json={"login": 1001, "amount": 1}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad_request_id")
