@@ -24,7 +24,7 @@ ROUTES = [
 def create_app(service: Service, *, base_path: str = "/") -> Litestar:
     """Build the application around a service that its caller starts and stops."""
     return Litestar(
-        route_handlers=[Router(base_path, route_handlers=list(ROUTES))],
+        route_handlers=[Router(base_path, route_handlers=list(ROUTES)), openapi.assets(base_path)],
         middleware=[DefineMiddleware(Gatekeeper, keys=service.keys)],
         exception_handlers=problems.HANDLERS,
         openapi_config=openapi.config(base_path),

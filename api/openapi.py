@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from litestar import Request
+from litestar import MediaType, Request, Router
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
+from litestar.static_files import create_static_files_router
 
 from api import problems
 
@@ -23,20 +25,58 @@ DESCRIPTION: Final = (
 )
 
 
+ASSETS: Final = Path(__file__).parent / "static" / "swagger"
+PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>fundledger API</title>
+<link rel="icon" href="{schema}/assets/favicon-32x32.png">
+<link rel="stylesheet" href="{schema}/assets/swagger-ui.css">
+</head>
+<body>
+<div id="page"></div>
+<script src="{schema}/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "{schema}/openapi.json", dom_id: "#page", deepLinking: true});</script>
+</body>
+</html>
+"""
+
+
 def config(base_path: str) -> OpenAPIConfig:
     """Describe the service at /schema/openapi.json under its base path."""
+    path = f"{base_path.rstrip('/')}/schema"
     return OpenAPIConfig(
         title="fundledger",
         version="0.1.0",
         description=DESCRIPTION,
-        path=f"{base_path.rstrip('/')}/schema",
-        render_plugins=[DescribedJson(path="/openapi.json")],
+        path=path,
+        render_plugins=[BrowsablePage(path=path), DescribedJson(path="/openapi.json")],
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="http", scheme="bearer", description="a ledger's key")
             }
         ),
     )
+
+
+def assets(base_path: str) -> Router:
+    """Serve the page's script and style ourselves, so that it needs no outside host."""
+    path = f"{base_path.rstrip('/')}/schema/assets"
+    return create_static_files_router(path=path, directories=[ASSETS], include_in_schema=False)
+
+
+class BrowsablePage(OpenAPIRenderPlugin):
+    """The description as a page to read and to try."""
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(path="/", media_type=MediaType.HTML)
+        self._page = PAGE.replace("{schema}", path).encode()
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:  # noqa: ARG002
+        """Give the page; it fetches the description itself."""
+        return self._page
 
 
 class DescribedJson(JsonRenderPlugin):

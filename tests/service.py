@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import select
@@ -11,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import psycopg
 
+from api.cli import main
 from api.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -110,9 +112,17 @@ class Service:
         """Run a command on the same ledger."""
         return run(*words, *self.where)
 
+    def command(self, *words: str) -> Ran:
+        """Run a command on the same ledger within this process, which is faster."""
+        output, errors = io.StringIO(), io.StringIO()
+        arguments = [*words, *self.where]
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            code = main(arguments)
+        return Ran(subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue()))
+
     def key(self, role: str = "admin", *options: str) -> str:
         """Make a key by the command line; give its text."""
-        done = self.run("keys", "create", "--role", role, "--name", f"a {role}", *options)
+        done = self.command("keys", "create", "--role", role, "--name", f"a {role}", *options)
         assert done.code == 0, done.errors
         return done.last_line
 
@@ -123,7 +133,7 @@ class Service:
 
     def logged(self) -> str:
         """Read what it wrote to standard error."""
-        return self.log.read_text()
+        return self.log.read_text() if self.log.exists() else ""
 
 
 def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -151,7 +161,7 @@ def read_line(process: subprocess.Popen[bytes]) -> str:
     return process.stdout.readline().decode()
 
 
-@contextmanager
+@contextlib.contextmanager
 def data_directory() -> Iterator[Path]:
     """Lend a new data directory, in reach of the account that PostgreSQL runs as when we are root."""
     directory = Path(tempfile.mkdtemp(prefix="fundledger-test-"))
@@ -162,7 +172,7 @@ def data_directory() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-@contextmanager
+@contextlib.contextmanager
 def embedded_service(*options: str, ledger: str = "main", begin: bool = True) -> Iterator[Service]:
     """Serve a new data directory; at the end nothing of it runs any more, killed or not."""
     with data_directory() as data:
@@ -177,7 +187,7 @@ def embedded_service(*options: str, ledger: str = "main", begin: bool = True) ->
                 end_server(data)
 
 
-@contextmanager
+@contextlib.contextmanager
 def service_on(database_url: str, log: Path, *options: str, ledger: str = "main") -> Iterator[Service]:
     """Serve a ledger of a database."""
     service = Service(("--database-url", database_url), log, ledger=ledger)

@@ -118,13 +118,17 @@ class Caller:
             given["authorization"] = f"Bearer {self.key}"
         if request_id is not None:
             given["x-request-id"] = request_id
+        given |= headers or {}
         content = body if isinstance(body, bytes) or body is None else msgspec.json.encode(_wire(body))
         response = self.served.http.request(
             method,
             self.served.url + path,
             content=content,
             params={name: str(value) for name, value in query.items()} if query else None,
-            headers={**given, **(headers or {})},
+            headers={
+                name.encode(): value.encode() if isinstance(value, str) else value
+                for name, value in given.items()
+            },
         )
         return _held_to_promises(response)
 
@@ -140,12 +144,12 @@ class Caller:
         """Define."""
         return self.send("PUT", path, body, request_id=request_id)
 
-    def book(self, route: str, *, request_id: str | None = None, **body: object) -> Answer:
+    def book(self, route: str, *, request_id: str | None = None, **body: Any) -> Answer:
         """Send a money command under /balances, with a new request id unless one is given."""
         fields = {name.rstrip("_"): value for name, value in body.items()}
         return self.post(f"/balances/{route}", fields, request_id=request_id or new_id())
 
-    def booked(self, route: str, **body: object) -> Answer:
+    def booked(self, route: str, **body: Any) -> Answer:
         """Send a money command that cannot fail."""
         answer = self.book(route, **body)
         assert answer.status == 201, answer.text
@@ -250,9 +254,8 @@ class Served:
 
     def key(self, role: str = "admin", *options: str) -> str:
         """Make a key by the command line."""
-        return self.command("keys", "create", "--role", role, "--name", f"a {role}", *options).splitlines()[
-            -1
-        ]
+        making = ("keys", "create", "--role", role, "--name", f"a {role}")
+        return self.command(*making, *options).splitlines()[-1]
 
     def caller(self, role: str = "admin", *options: str) -> Caller:
         """Give a caller with a new key."""

@@ -10,11 +10,39 @@ import pytest
 
 from tests.api.served import Caller, new_id, number
 
-STRUCTURE = (
-    "login enable enable_read_only enable_change_password leverage currency group email country phone comment"
-    " address city zipcode name regdate prevbalance prevmonthbalance balance credit margin margin_free"
-    " margin_level equity profit net_profit storage commission online magic customer_id"
-).split()
+STRUCTURE = [
+    "login",
+    "enable",
+    "enable_read_only",
+    "enable_change_password",
+    "leverage",
+    "currency",
+    "group",
+    "email",
+    "country",
+    "phone",
+    "comment",
+    "address",
+    "city",
+    "zipcode",
+    "name",
+    "regdate",
+    "prevbalance",
+    "prevmonthbalance",
+    "balance",
+    "credit",
+    "margin",
+    "margin_free",
+    "margin_level",
+    "equity",
+    "profit",
+    "net_profit",
+    "storage",
+    "commission",
+    "online",
+    "magic",
+    "customer_id",
+]
 PROFILE: dict[str, Any] = {
     "name": "Änne Ähre",
     "leverage": 500,

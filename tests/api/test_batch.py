@@ -35,7 +35,7 @@ class TestIndependent:
     def test_each_result_is_what_the_item_alone_would_get(self, admin: Caller) -> None:
         login, target = admin.open(balance="100", credit="10"), admin.open()
         paid = admin.booked("deposit", login=login, amount=5)["operationId"]
-        items = {
+        items: dict[str, dict[str, Any]] = {
             "deposit": {"login": login, "amount": 1},
             "withdraw": {"login": login, "amount": 1},
             "credit": {"login": login, "amount": 1},
@@ -48,9 +48,9 @@ class TestIndependent:
             admin.post(f"/balances/{path}?dryRun=true", body, request_id="alone")
             for path, body in items.items()
         ]
-        rehearsed = []
+        rehearsed: list[dict[str, Any]] = []
         for path, body in items.items():
-            op = {"op": path} if "/" not in path else {"op": "reverse", "operationId": paid}
+            op: dict[str, Any] = {"op": path} if "/" not in path else {"op": "reverse", "operationId": paid}
             rehearsed += admin.batch(op | body | {"requestId": "alone"}, dry_run=True)["results"]
 
         def shape(body: dict[str, Any]) -> dict[str, Any]:

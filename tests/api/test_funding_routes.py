@@ -104,8 +104,8 @@ class TestDeposit:
     def test_an_amount_that_no_float_can_hold_comes_back_to_the_cent(self, admin: Caller) -> None:
         login = admin.open(balance="900000000.01")
         for _ in range(3):
-            answer = admin.booked("deposit", login=login, amount=number("999999999.99"))
-        assert answer["newBalance"] == number("3899999999.98")
+            admin.booked("deposit", login=login, amount=number("999999999.99"))
+        assert admin.held(login)[0] == number("3899999999.98")
 
     def test_an_amount_may_come_as_a_string(self, admin: Caller) -> None:
         assert admin.booked("deposit", login=admin.open(), amount="12.5")["amount"] == number("12.50")
@@ -551,6 +551,14 @@ class TestAmounts:
         login = admin.open("small")
         assert admin.book("deposit", login=login, amount=1000).status == 201
         assert admin.book("deposit", login=login, amount=number("1000.01")).said == (400, "amount_too_large")
+
+    def test_an_account_cannot_hold_more_than_the_books_can_count(self, admin: Caller) -> None:
+        admin.put("/groups/coin", {"currency": "BTC"})
+        login = admin.open("coin")
+        billion = {"op": "deposit", "login": login, "amount": 1_000_000_000}
+        results = admin.batch(*[billion | {"requestId": new_id()} for _ in range(47)])["results"]
+        assert [result.get("code") for result in results] == [None] * 46 + ["balance_out_of_range"]
+        assert admin.held(login)[0] == number("46000000000.00000000")
 
     @pytest.mark.parametrize(("group", "amount"), [("yen", "1.0"), ("dinar", "1.0000")])
     def test_more_decimals_than_the_currency_has_are_refused_not_rounded(

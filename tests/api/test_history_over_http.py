@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ class TestARow:
     def test_before_and_after_follow_each_other_without_a_gap(self, seeded: Seeded) -> None:
         for login in (seeded.ann, seeded.bea, seeded.kim):
             rows = [row for row in seeded.rows if row["login"] == login]
-            for earlier, later in zip(rows, rows[1:], strict=False):
+            for earlier, later in pairwise(rows):
                 assert earlier["balanceAfter"] == later["balanceBefore"]
                 assert earlier["creditAfter"] == later["creditBefore"]
             assert (rows[-1]["balanceAfter"], rows[-1]["creditAfter"]) == seeded.admin.held(login)
@@ -376,7 +377,7 @@ class TestTheEffectiveBasis:
         assert keys == sorted(keys)
         assert positions(rows) != sorted(positions(rows))
         assert rows[0]["balanceBefore"] == number("0.00")
-        for earlier, later in zip(rows, rows[1:], strict=False):
+        for earlier, later in pairwise(rows):
             assert earlier["balanceAfter"] == later["balanceBefore"]
         assert rows[-1]["balanceAfter"] == seeded.admin.held(seeded.ann)[0]
 

@@ -284,6 +284,10 @@ NOT_MET_OVER_HTTP = {
     # the command line's
     "logins_needed",
     "ledger_is_real",
+    "ledger_exists",
+    "bad_ledger",
+    "key_taken",
+    "simulation_goes_back",
     "already_simulated",
     "unknown_key",
     # the service's own requests
