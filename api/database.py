@@ -1,4 +1,4 @@
-"""Connections: the writer's own, and a pool for reads, all in the ledger's schema and the service's role."""
+"""Connections: the writer's own, pools for reads and for exports, all in the ledger's schema and the service's role."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 
 READERS_MAX: Final = 4
 READ_TIMEOUT_S: Final = 5.0
+EXPORTERS_MAX: Final = 2
+EXPORT_TIMEOUT_S: Final = 30.0
 SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
 
 WRITER_OPTIONS: Final = {
@@ -42,27 +44,21 @@ class Database:
         self._reader = install.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
         self._schema = install.schema_of(ledger)
         self._log: Ledger | None = None
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            self._reader,
-            min_size=1,
-            max_size=READERS_MAX,
-            open=False,
-            timeout=READ_TIMEOUT_S,
-            check=AsyncConnectionPool.check_connection,
-            kwargs={"autocommit": True, "connect_timeout": 5},
-            reconnect_timeout=1,
-        )
+        self._readers = _pool(self._reader, min_size=1, max_size=READERS_MAX, timeout_s=READ_TIMEOUT_S)
+        self._exporters = _pool(self._reader, min_size=0, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
 
     async def open(self) -> None:
         """Open the pool; checks that the schema is this version's and the server safe."""
         with psycopg.connect(self._reader) as connection:
             install.check(connection)
             check_settings(connection)
-        await self._pool.open(wait=True)
+        await self._readers.open(wait=True)
+        await self._exporters.open()
 
     async def close(self) -> None:
-        """Close the pool and the log."""
-        await self._pool.close()
+        """Close the pools and the log."""
+        await self._readers.close()
+        await self._exporters.close()
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
 
@@ -85,8 +81,29 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """Lend a connection that reads."""
-        async with self._pool.connection() as connection:
+        async with self._readers.connection() as connection:
             yield connection
+
+    @asynccontextmanager
+    async def exporting(self) -> AsyncIterator[Connection]:
+        """Lend a connection that reads for as long as its caller likes."""
+        async with self._exporters.connection() as connection:
+            yield connection
+
+
+def _pool(
+    conninfo: str, *, min_size: int, max_size: int, timeout_s: float
+) -> AsyncConnectionPool[Connection]:
+    return AsyncConnectionPool(
+        conninfo,
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        timeout=timeout_s,
+        check=AsyncConnectionPool.check_connection,
+        kwargs={"autocommit": True, "connect_timeout": 5},
+        reconnect_timeout=1,
+    )
 
 
 def check_settings(connection: psycopg.Connection[Any]) -> None:

@@ -19,7 +19,8 @@ from rich.table import Table
 from api.cli.serve import GC_THRESHOLDS
 from bench import commits, deposits, footprint, history, machine
 from bench.claim import Claim
-from bench.ground import GROUP, LOGINS, Ground, ground
+from bench.ground import LOGINS, PAST, Ground, ground
+from bench.others import Others
 from bench.sample import FULL, QUICK, Plan
 
 Measure = Callable[[Ground, Plan], list[Claim]]
@@ -44,13 +45,14 @@ def main() -> int:
     with ground() as there:
         found = machine.describe(there.url, there.directory)
         found["sizes"] = (
-            f"{plan.rounds} rounds of {plan.seconds:g} s a side; {LOGINS:,} accounts in one group, {GROUP};"
+            f"{plan.rounds} rounds of {plan.seconds:g} s a side; {LOGINS:,} accounts of {PAST} deposits;"
             f" {history.EVENTS:,} events in the long history"
         )
         _introduce(found)
         claims = [claim for name in arguments.only or MEASURES for claim in _measure(name, there, plan)]
     _table(claims)
-    print(f"afterwards: {machine.load()}")
+    if any(claim.disturbed for claim in claims):
+        print("? others took more than a tenth of the processors: measure again on a quiet machine")
     if arguments.json is not None:
         _write(arguments.json, found, claims)
     return 0
@@ -75,14 +77,16 @@ def _introduce(found: dict[str, str]) -> None:
 
 
 def _measure(name: str, there: Ground, plan: Plan) -> list[Claim]:
-    began = time.monotonic()
+    began, others = time.monotonic(), Others(there)
     claims = MEASURES[name](there, plan)
+    share = others.share()
+    claims = [msgspec.structs.replace(claim, others=share) for claim in claims]
     for claim in claims:
         sign = ">=" if claim.sense == "at least" else "<="
         print(f"{claim.name}: {claim.spread}{claim.unit}, wanted {sign} {claim.target:g}: {claim.verdict}")
         for note in claim.notes:
             print(f"  {note}")
-    print(f"  ({time.monotonic() - began:.0f} s)\n", flush=True)
+    print(f"  ({time.monotonic() - began:.0f} s; {share:.0%} of the processors went to others)\n", flush=True)
     return claims
 
 

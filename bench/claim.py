@@ -8,9 +8,15 @@ import msgspec
 
 from bench.sample import Spread, figure
 
+OTHERS_MAX = 0.1
+
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence with a number in it. `values` has one value a round."""
+    """A sentence with a number in it.
+
+    `values` has one value a round; `others` is the share of the processors that went to other processes,
+    which matters where time was measured.
+    """
 
     name: str
     says: str
@@ -19,6 +25,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     values: list[float]
     unit: str = ""
     notes: list[str] = []
+    timed: bool = True
+    others: float = 0.0
 
     @property
     def spread(self) -> Spread:
@@ -33,8 +41,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """The one word for it."""
-        return "met" if self.met else "SHORT"
+        """The word for it, with a doubt where other processes took much of the machine."""
+        word = "met" if self.met else "SHORT"
+        return f"{word}?" if self.disturbed else word
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others took so much of the machine that the times are doubtful."""
+        return self.timed and self.others > OTHERS_MAX
 
     def row(self) -> tuple[str, str, str, str, str]:
         """Give the line of the table."""
@@ -56,5 +70,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
             "max": spread.high,
             "rounds": self.values,
             "met": self.met,
+            "others": self.others,
             "notes": self.notes,
         }

@@ -215,9 +215,13 @@ def _tell(rows: Sequence[Row], fed: Fed, *, url: str, key: str) -> int:
     busiest, operations = Counter(row.account for row in rows).most_common(1)[0]
     print(f"{statuses[201, None] + len(fed.charges)} operations booked, {again} were booked before.")
     print(f"{len(fed.charges)} withdrawals would have overdrawn and were booked as charges.")
-    print(f"{len(printed) - len(different)} of the {len(printed)} balances that the bank printed are the same.")
+    print(
+        f"{len(printed) - len(different)} of the {len(printed)} balances that the bank printed are the same."
+    )
     print(f"The accounts hold {sum(held.values()):,} CZK together.\n")
-    print(f"Account {busiest} has {operations} operations. Its history, and January 1994 by the bank's own days:")
+    print(
+        f"Account {busiest} has {operations} operations. Its history, and January 1994 by the bank's own days:"
+    )
     history = f"{url}/balances/history?login={busiest}"
     month = "&basis=effective&order=asc&from=1994-01-01T00:00:00Z&to=1994-02-01T00:00:00Z"
     print(f"  KEY={key}")

@@ -125,6 +125,7 @@ def _asof(ledger: Ledger) -> Claim:
         says="balance at a past instant, recorded basis: searches in history's index",
         sense="at most",
         target=1,
+        timed=False,
         values=[sum(_searches(node) for node in nodes if node["Relation Name"] == "history")],
         notes=[
             f"{node['Node Type']} on {node['Relation Name']} by {node.get('Index Name')}:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,22 @@ def cpu_us(pids: Iterable[int]) -> float:
     return sum(_thread_ns(task) for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")) / 1_000
 
 
+def ended_children_us(pid: int) -> float:
+    """Read how long those children of a process were on a processor that have ended."""
+    words = _after_name(pid)
+    return sum(map(int, words[13:15])) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+def machine_us() -> float:
+    """Read how long the processors have been busy, also for other machines on the same host."""
+    words = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+    ticks = dict(
+        zip(("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"), words, strict=False)
+    )
+    busy = sum(int(value) for name, value in ticks.items() if name not in {"idle", "iowait"})
+    return busy * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
 def family(pid: int) -> list[int]:
     """Name a process and its children."""
     return [pid, *(child for child in map(int, _numbers()) if _parent(child) == pid)]
@@ -48,7 +65,10 @@ def _numbers() -> list[str]:
 
 def _parent(pid: int) -> int:
     try:
-        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return int(_after_name(pid)[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(words[1])
+
+
+def _after_name(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

@@ -189,7 +189,8 @@ def read_cursor(text: str, wanted: Filter, order: Order) -> Key:
     except (ValueError, OverflowError, struct.error):
         raise _bad_cursor() from None
     # Decoding skips what is not of the alphabet: only the text as it was written is a cursor.
-    if digest != _digest(wanted, order) or position < 1 or write_cursor(key, wanted, order) != text:
+    known = digest == _digest(wanted, order) and 0 < position < POSITION_MAX
+    if not known or write_cursor(key, wanted, order) != text:
         raise _bad_cursor()
     return key
 

@@ -117,7 +117,7 @@ class Service:
         output, errors = io.StringIO(), io.StringIO()
         arguments = [*words, *self.where]
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            code = main(arguments)
+            code = _exit_code(arguments)
         return Ran(subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue()))
 
     def key(self, role: str = "admin", *options: str) -> str:
@@ -134,6 +134,13 @@ class Service:
     def logged(self) -> str:
         """Read what it wrote to standard error."""
         return self.log.read_text() if self.log.exists() else ""
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as ended:  # wrong usage
+        return int(ended.code or 0)
 
 
 def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:

@@ -90,6 +90,10 @@ CREATE INDEX history_recorded_at ON history (recorded_at, "position");
 CREATE UNIQUE INDEX history_reference ON history (reference, kind, method)
     WHERE reference IS NOT NULL AND method IS NOT NULL AND reversed_by IS NULL AND "position" = operation;
 CREATE INDEX history_any_reference ON history (reference) WHERE reference IS NOT NULL;
+-- Nothing is effective after it was recorded; only what is backdated has places of its own.
+CREATE INDEX history_backdated ON history (effective_at, "position") WHERE effective_at < recorded_at;
+CREATE INDEX history_backdated_login ON history (login, effective_at, "position")
+    WHERE effective_at < recorded_at;
 CREATE INDEX history_corrects ON history (corrects) WHERE corrects IS NOT NULL;
 
 -- The first leg of each server day. Days never go back, so a day is a range of positions.

@@ -26,7 +26,7 @@ def served(database_url: str, log_file: Path) -> Iterator[Served]:
     service = Served(database_url, log_file)
     yield service
     assert service.stop() == 0
-    assert "Traceback" not in service.logged
+    assert service.faults == 0, service.logged
 
 
 @pytest.fixture(scope="module")

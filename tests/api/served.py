@@ -207,6 +207,7 @@ class Served:
                 text=True,
             )
         self.said = ""
+        self.faults_known = 0
         self.url = self._greeting()
 
     def _greeting(self) -> str:
@@ -226,6 +227,14 @@ class Served:
     def logged(self) -> str:
         """What the service has written into its log."""
         return self.log.read_text()
+
+    @property
+    def faults(self) -> int:
+        """How many requests met a fault of the service's own, beside those that a test knows of."""
+        return (
+            len(re.findall("met a fault|could not be decided|tickets failed|Task exception", self.logged))
+            - self.faults_known
+        )
 
     @property
     def last_position(self) -> int:

@@ -186,7 +186,7 @@ class TestAKey:
         assert caller.get("/groups").status == 200
         served.command("keys", "revoke", caller.key_id)
         taken = within(2, lambda: caller.get("/groups").status == 401)
-        assert taken <= 1.2
+        assert taken <= 1.5  # a second, and what the last look takes
         assert caller.get("/groups").said == (401, "key_revoked")
         assert caller.book("deposit", login=1, amount=1).said == (401, "key_revoked")
 
@@ -416,13 +416,13 @@ class TestLimits:
 
     def test_a_transfer_a_reversal_and_a_compensation_count_too(self, admin: Caller, capped: Caller) -> None:
         source, target = admin.open(balance="1000"), admin.open()
-        body = {"from_": source, "to": target}
+        body: dict[str, Any] = {"from_": source, "to": target}
         assert capped.book("transfer", amount=number("100.01"), **body).said == (403, "key_limit")
         assert capped.book("transfer", amount=100, **body).status == 201
         paid = admin.booked("deposit", login=target, amount=101)["operationId"]
         assert capped.book(f"operations/{paid}/reverse", reason="r").said == (403, "key_limit")
         admin.booked("correction", login=target, balance=-302, reason="r")
-        compensation = {"login": target, "kind": "negative-balance"}
+        compensation: dict[str, Any] = {"login": target, "kind": "negative-balance"}
         assert capped.book("adjust", **compensation).said == (403, "key_limit")
 
     def test_is_in_each_accounts_own_currency(self, admin: Caller, capped: Caller) -> None:
@@ -434,7 +434,7 @@ class TestLimits:
     def test_a_day_has_an_end_of_its_own(self, admin: Caller, served: Served) -> None:
         login, other = admin.open(balance="1000"), admin.open()
         caller = served.caller("manager", "--max-amount-day", "100")
-        body = {"login": login, "amount": 60}
+        body: dict[str, Any] = {"login": login, "amount": 60}
         first = caller.book("deposit", request_id="day-1", **body)
         assert first.status == 201
         assert caller.book("deposit", request_id="day-1", **body).said == (409, "request_applied")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,12 +197,63 @@ class TestTheDocument:
 
 
 class TestTheBrowsablePage:
-    @pytest.mark.xfail(strict=True, reason="/schema answers with the JSON document: there is no page yet")
-    def test_is_served_with_its_assets_by_the_service_itself(self, nobody: Caller) -> None:
-        page = nobody.get("/schema")
-        assert page.status == 200
-        assert page.headers["content-type"].startswith("text/html")
-        assert "https://" not in page.text.replace("https://www.w3.org", "")
+    @pytest.fixture(params=["/schema", "/schema/"])
+    def page(self, request: pytest.FixtureRequest, nobody: Caller) -> str:
+        answer = nobody.get(request.param)
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith("text/html")
+        return answer.text
+
+    def test_is_served_with_its_assets_by_the_service_itself(self, nobody: Caller, page: str) -> None:
+        assert "//" not in page.replace("<!--", "")
+        for asset in _loaded(page):
+            answer = nobody.get(asset)
+            assert (answer.status, bool(answer.text)) == (200, True), asset
+
+    def test_asks_no_outside_host_for_fonts_or_pictures(self, nobody: Caller, page: str) -> None:
+        [style] = [asset for asset in _loaded(page) if asset.endswith(".css")]
+        assert not re.search(r"url\(\s*['\"]?(https?:)?//", nobody.get(style).text)
+        assert "@import" not in nobody.get(style).text
+
+    @pytest.mark.parametrize(
+        "asset",
+        [
+            "nothing.js",
+            "%2e%2e/%2e%2e/openapi.py",
+            "..%2f..%2fopenapi.py",
+            "%2fetc%2fpasswd",
+            "",
+        ],
+    )
+    def test_has_no_other_files_beside_it(self, nobody: Caller, asset: str) -> None:
+        answer = nobody.get(f"/schema/assets/{asset}")
+        assert answer.status in {400, 404}
+        assert "import" not in answer.text
+
+    @pytest.mark.xfail(
+        strict=True, reason="a name that no file can have is a fault: 500, and a traceback in the log"
+    )
+    @pytest.mark.parametrize("asset", ["%00", "x" * 5000])
+    def test_knows_no_file_of_an_impossible_name(self, nobody: Caller, asset: str) -> None:
+        nobody.served.faults_known += 1
+        assert nobody.get(f"/schema/assets/{asset}").status in {400, 404}
+
+    @pytest.mark.xfail(strict=True, reason="the framework answers what it does not find there as a page")
+    def test_what_is_not_there_is_a_problem(self, nobody: Caller) -> None:
+        assert nobody.get("/schema/nothing").said == (404, "unknown_route")
+
+    def test_is_served_under_another_base_path_too(self, mounted: Caller) -> None:
+        page = mounted.get("/schema")
+        assert f'"{BASE}/schema/openapi.json"' in page.text
+        for asset in _loaded(page.text):
+            assert mounted.get(asset.removeprefix(BASE)).status == 200
+
+
+def _loaded(page: str) -> list[str]:
+    """Give the addresses that a page loads."""
+    found = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert found
+    return found
 
 
 class TestAnotherBasePath:

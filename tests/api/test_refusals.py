@@ -156,7 +156,7 @@ class TestTheOrder:
         self, admin: Caller, attempts: Attempts
     ) -> None:
         login = admin.open("vip", balance="900")
-        body = {"login": login, "amount": 500, "method": "wire", "reference": new_id()}
+        body: dict[str, Any] = {"login": login, "amount": 500, "method": "wire", "reference": new_id()}
         admin.booked("withdraw", **body)
         admin.post(f"/users/{login}/disable")
         assert attempts.allowed.book("withdraw", **body).said == (409, "reference_applied")

@@ -414,7 +414,7 @@ class TestReferences:
         assert (again.said, again["operationId"]) == ((409, "reference_applied"), second["operationId"])
 
     def test_a_transfer_has_one_too(self, admin: Caller) -> None:
-        body = {"from": admin.open(balance="9"), "to": admin.open(), "amount": 4}
+        body: dict[str, Any] = {"from": admin.open(balance="9"), "to": admin.open(), "amount": 4}
         note = {"method": "internal", "reference": new_id()}
         assert admin.book("transfer", **body, **note).status == 201
         assert admin.book("transfer", **body, **note).said == (409, "reference_applied")

@@ -28,6 +28,7 @@ from ledger.refusals import ValidationError
 from projections import asof, history, operations
 from projections.history import Filter, Page, Row, by_instants
 from projections.history_csv import COLUMNS, csv_header, csv_lines
+from projections.history_filter import write_cursor
 from tests.drive import Clock, LedgerUnderTest
 from tests.make import (
     adjust,
@@ -358,7 +359,7 @@ def test_an_offset_skips_that_many_rows(
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize(("limit", "offset"), [(1, 0), (7, 0), (7, 5), (50, 40), (1_000, 1)])
+@pytest.mark.parametrize(("limit", "offset"), [(1, 0), (7, 5), (2, 40), (50, 40), (1_000, 1)])
 def test_a_key_of_some_logins_sees_their_rows_in_one_order(
     book: Book, order: Any, limit: int, offset: int
 ) -> None:
@@ -370,6 +371,16 @@ def test_a_key_of_some_logins_sees_their_rows_in_one_order(
         if page.next is not None:
             rest = book.page(wanted, order=order, limit=1_000, cursor=page.next)
             assert rest.rows == expected[offset + limit :]
+
+
+@pytest.mark.parametrize(
+    "bound", ["0", "-1", "0.001", "0.0011", "12", "12.001", "12.5", "12.9", "13", "99.999"]
+)
+def test_amounts_compare_exactly_in_each_currency(book: Book, bound: str) -> None:
+    larger = Filter(amount_min=money(bound))
+    smaller = Filter(amount_max=money(bound))
+    assert book.page(larger, order="asc", limit=1_000).rows == book.selected(larger)
+    assert book.page(smaller, order="asc", limit=1_000).rows == book.selected(smaller)
 
 
 @examples
@@ -549,6 +560,12 @@ def test_a_cursor_with_a_letter_changed_or_added_is_refused(book: Book) -> None:
     for text in (f"{cursor} ", f"{cursor}====", f"!{cursor}", cursor[:-4], f"B{cursor[1:]}", ""):
         with pytest.raises(ValidationError, match="next of a page"):
             book.page(Filter(), cursor=text)
+
+
+def test_a_cursor_made_up_beyond_the_last_position_is_refused(book: Book) -> None:
+    for position in (0, -1, 2**63 - 1):
+        with pytest.raises(ValidationError, match="next of a page"):
+            book.page(Filter(), order="asc", cursor=write_cursor((START, position), Filter(), "asc"))
 
 
 # Streams and CSV.
