@@ -1,4 +1,4 @@
-"""Connections: the writer's own, pools for reads and for exports, all in the ledger's schema and the service's role."""
+"""Connections: the writer's own, pools for reads and for exports, all in the ledger's schema and role."""
 
 from __future__ import annotations
 
