@@ -24,7 +24,12 @@ EXPORT_TIMEOUT_S: Final = 30.0
 SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
 
 WRITER_OPTIONS: Final = {
+    # Plans are made once, when tables may still be small: the writer must always go by its indexes.
     "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "lock_timeout": "5s",  # another process that stands still with the gate must not hang the callers
     "idle_in_transaction_session_timeout": "10s",  # nor must this one, should it be stopped with the gate
 }

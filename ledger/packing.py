@@ -47,11 +47,6 @@ class PackedDumper(Dumper):
         return obj
 
 
-def flag(value: bool) -> Packed:
-    """Pack a boolean."""
-    return Packed(b"\x01" if value else b"\x00")
-
-
 def int8(value: int) -> Packed:
     """Pack a bigint."""
     return Packed(value.to_bytes(8, "big", signed=True))

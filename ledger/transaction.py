@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from psycopg import AsyncConnection
@@ -49,10 +49,10 @@ class BatchRead(msgspec.Struct):
 class Reads(Protocol):
     """What the writer needs of the read side before it decides."""
 
-    read_sql: str
+    read_sqls: ClassVar[dict[str, str]]
 
-    def read_params(self, requests: Sequence[Request]) -> dict[str, Packed]:
-        """Name what the decisions of these requests will look at."""
+    def reading(self, requests: Sequence[Request]) -> tuple[str, dict[str, Packed]]:
+        """Name the statement that reads what these requests' decisions look at, and its parameters."""
         ...
 
     def load(self, rows: Iterable[tuple[Any, ...]]) -> BatchRead:
@@ -100,7 +100,7 @@ class Transaction:
         self._window: DayWindow | None = None
         self._head = Head()
         self.definitions = Definitions()
-        self._read_batch = Prepared("read_batch", views.read_sql)
+        self._reads = {name: Prepared(name, text) for name, text in views.read_sqls.items()}
         self._append_batch = Prepared(
             "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}"
         )
@@ -115,7 +115,8 @@ class Transaction:
         self._head = Head()
         self.definitions = await self._views.load_definitions(connection)
         self._wire = Wire(connection)
-        await self._wire.prepare([_BEGIN, _LOCK, self._read_batch, self._append_batch, _COMMIT, _ROLLBACK])
+        own = [_BEGIN, _LOCK, *self._reads.values(), self._append_batch, _COMMIT, _ROLLBACK]
+        await self._wire.prepare(own)
 
     async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
         """Read, decide, book, commit; give the outcomes of each ticket."""
@@ -142,8 +143,8 @@ class Transaction:
 
     async def _read(self, requests: Sequence[Request]) -> BatchRead:
         wire = self._on_wire
-        params = self._views.read_params(requests)
-        steps = ((_BEGIN, NO_PARAMS), (_LOCK, NO_PARAMS), (self._read_batch, params))
+        name, params = self._views.reading(requests)
+        steps = ((_BEGIN, NO_PARAMS), (_LOCK, NO_PARAMS), (self._reads[name], params))
         _, _, found = await wire.run(*steps)
         return self._views.load(wire.rows(found))
 

@@ -235,7 +235,7 @@ def lines_of(lines: Mapping[str, list[Booked]]) -> list[Booked]:
 async def until(condition: Callable[[], bool]) -> None:
     """Ask again and again until a condition holds."""
     async with asyncio.timeout(BOUND_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - also of another process's doing
             await asyncio.sleep(_POLL_S)
 
 

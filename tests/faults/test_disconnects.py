@@ -1,4 +1,4 @@
-"""Clients that hang up in the middle: what they sent whole is booked once at most, and nobody else notices."""
+"""Clients that hang up in the middle: what they sent whole is booked once at most."""
 
 from __future__ import annotations
 

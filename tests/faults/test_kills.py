@@ -1,4 +1,4 @@
-"""Under load the service is killed, its PostgreSQL is killed, it is told to stop: nothing is lost or doubled."""
+"""Under load the service or its PostgreSQL is killed, or told to stop: nothing is lost, nothing doubled."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+-- What only some commands look at, beside read_batch: 1 accounts of the operations asked for; 3 the first
+-- operations of references; 4 operations; 5 their reversals; 6 usage of limited keys; 7 keys; 8 the
+-- highest login.
+SELECT 1::smallint, login, version, balance, credit, balance_before_day, balance_before_month,
+    balance_day - date '2000-01-01', balance_month - date '2000-01-01', digits, enable::int,
+    group_name, currency, grants, NULL
+FROM accounts WHERE login IN (
+    SELECT o.login FROM unnest(%(operations)s::bigint[]) AS asked (operation)
+    JOIN history o
+        ON o."position" >= asked.operation AND o."position" <= asked.operation + 1
+        AND o.operation = asked.operation
+)
+UNION ALL
+SELECT 3::smallint, o."position", e.notification_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    o.kind, o.method, o.reference, e.state
+FROM unnest(%(kinds)s::text[], %(methods)s::text[], %(references)s::text[]) AS asked (kind, method, reference)
+JOIN history o
+    ON o.reference = asked.reference AND o.kind = asked.kind AND o.method = asked.method
+    AND o.reversed_by IS NULL AND o."position" = o.operation AND o.method IS NOT NULL
+    AND o.reference IS NOT NULL
+JOIN ledger_events e ON e.notification_id >= o."position" AND e.notification_id <= o."position" + 1
+UNION ALL
+SELECT 4::smallint, asked.operation, e.notification_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, e.state
+FROM unnest(%(operations)s::bigint[]) AS asked (operation)
+JOIN ledger_events e ON e.notification_id >= asked.operation AND e.notification_id <= asked.operation + 1
+UNION ALL
+SELECT 5::smallint, o."position", e.notification_id, o.reversed_by, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, e.state
+FROM history o
+JOIN ledger_events e ON e.notification_id >= o.reversed_by AND e.notification_id <= o.reversed_by + 1
+WHERE o."position" = ANY(%(operations)s) AND o.reversed_by IS NOT NULL
+UNION ALL
+SELECT 6::smallint, used, server_day - date '2000-01-01', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    key_id, currency, NULL, NULL
+FROM key_usage WHERE key_id = ANY(%(limited)s)
+UNION ALL
+SELECT 7::smallint, version, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, key_id, NULL, NULL, NULL
+FROM keys WHERE key_id = ANY(%(keys)s)
+UNION ALL
+SELECT 8::smallint, (SELECT max(login) FROM accounts), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL
