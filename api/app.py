@@ -24,10 +24,10 @@ ROUTES = [
 def create_app(service: Service, *, base_path: str = "/") -> Litestar:
     """Build the application around a service that its caller starts and stops."""
     return Litestar(
-        route_handlers=[Router(base_path, route_handlers=list(ROUTES)), openapi.assets(base_path)],
+        route_handlers=[Router(base_path, route_handlers=[*ROUTES, *openapi.handlers(ROUTES, base_path)])],
         middleware=[DefineMiddleware(Gatekeeper, keys=service.keys)],
         exception_handlers=problems.HANDLERS,
-        openapi_config=openapi.config(base_path),
+        openapi_config=None,
         state=State({"service": service}),
         logging_config=None,
     )

@@ -278,7 +278,7 @@ class ServerBody(Body, frozen=True, kw_only=True):
             timezone=self.timezone,
             day_end=self.day_end,
             overnight_days=self.overnight_days,
-            book_currency=check_currency(self.book_currency),
+            book_currency=check_currency(self.book_currency, field="bookCurrency"),
         )
 
 

@@ -1,151 +1,176 @@
-"""The OpenAPI description: bodies and queries come from the structs that decode them."""
+"""The OpenAPI description and its page, made from the routes and the structs that decode their bodies."""
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from litestar import MediaType, Request, Router
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.routes import HTTPRoute
-from litestar.static_files import create_static_files_router
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
-from api import problems
+from api import batches, problems
+from api.bodies import BatchBody
+from api.exchange import Answer, HttpRequest, reply_to_anyone
+from api.middleware import ANY_SCOPE
+from ledger.refusals import NotFound
 
 Document = dict[str, Any]
-MONEY: Final[Document] = {
-    "oneOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"}],
-    "description": "a plain decimal with at most the currency's digits",
+FOLDER: Final = Path(__file__).parent / "static" / "swagger"
+ASSETS: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
 }
-DESCRIPTION: Final = (
-    "An event-sourced funding ledger for brokers. Money is exact; a request id is applied once, for ever."
-)
-
-
-ASSETS: Final = Path(__file__).parent / "static" / "swagger"
 PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>fundledger API</title>
-<link rel="icon" href="{schema}/assets/favicon-32x32.png">
-<link rel="stylesheet" href="{schema}/assets/swagger-ui.css">
+<link rel="icon" href="{base}/schema/assets/favicon-32x32.png">
+<link rel="stylesheet" href="{base}/schema/assets/swagger-ui.css">
 </head>
 <body>
 <div id="page"></div>
-<script src="{schema}/assets/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "{schema}/openapi.json", dom_id: "#page", deepLinking: true});</script>
+<script src="{base}/schema/assets/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "{base}/schema/openapi.json", dom_id: "#page", deepLinking: true});</script>
 </body>
 </html>
 """
+DESCRIPTION: Final = (
+    "An event-sourced funding ledger for brokers. Money is exact; a request id is applied once, for ever."
+)
 
 
-def config(base_path: str) -> OpenAPIConfig:
-    """Describe the service at /schema/openapi.json under its base path."""
-    path = f"{base_path.rstrip('/')}/schema"
-    return OpenAPIConfig(
-        title="fundledger",
-        version="0.1.0",
-        description=DESCRIPTION,
-        path=path,
-        render_plugins=[BrowsablePage(path=path), DescribedJson(path="/openapi.json")],
-        components=Components(
-            security_schemes={
-                "key": SecurityScheme(type="http", scheme="bearer", description="a ledger's key")
-            }
-        ),
-    )
+def handlers(routes: list[HTTPRouteHandler], base_path: str) -> list[HTTPRouteHandler]:
+    """Serve the description of the routes, and a page to read and try it, without any outside host."""
+    base = base_path.rstrip("/")
+    page = PAGE.replace("{base}", base).encode()
+    description = msgspec.json.encode(document(routes, base))
+
+    @get("/schema")
+    async def read_page(request: HttpRequest) -> Answer:
+        return reply_to_anyone(request, page, "text/html")
+
+    @get("/schema/openapi.json")
+    async def read_description(request: HttpRequest) -> Answer:
+        return reply_to_anyone(request, description, "application/vnd.oai.openapi+json")
+
+    return [read_page, read_description, read_asset]
 
 
-def assets(base_path: str) -> Router:
-    """Serve the page's script and style ourselves, so that it needs no outside host."""
-    path = f"{base_path.rstrip('/')}/schema/assets"
-    return create_static_files_router(path=path, directories=[ASSETS], include_in_schema=False)
+@get("/schema/assets/{name:str}")
+async def read_asset(request: HttpRequest, name: FromPath[str]) -> Answer:
+    """Give a part of the page."""
+    media_type = ASSETS.get(name)
+    if media_type is None:
+        raise NotFound("unknown_route", "there is no such route")
+    return reply_to_anyone(request, await asyncio.to_thread((FOLDER / name).read_bytes), media_type)
 
 
-class BrowsablePage(OpenAPIRenderPlugin):
-    """The description as a page to read and to try."""
-
-    def __init__(self, *, path: str) -> None:
-        super().__init__(path="/", media_type=MediaType.HTML)
-        self._page = PAGE.replace("{schema}", path).encode()
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:  # noqa: ARG002
-        """Give the page; it fetches the description itself."""
-        return self._page
-
-
-class DescribedJson(JsonRenderPlugin):
-    """Adds to the framework's document what handlers decode for themselves."""
-
-    def __init__(self, *, path: str) -> None:
-        super().__init__(path=path)
-        self._document: bytes | None = None
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
-        """Give the document, made once."""
-        if self._document is None:
-            self._document = msgspec.json.encode(described(request.app.routes, openapi_schema))
-        return self._document
+def document(routes: list[HTTPRouteHandler], base: str) -> Document:
+    """Describe the routes under their base path."""
+    components: Document = {"Problem": _PROBLEM}
+    paths: dict[str, Document] = {}
+    for handler in routes:
+        [path] = handler.paths
+        for method in sorted(handler.http_methods - {"OPTIONS"}):
+            item = paths.setdefault(f"{base}{_PARAMETER.sub(_public_name, path)}", {})
+            item[method.lower()] = _operation(handler, path, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "fundledger", "version": "0.1.0", "description": DESCRIPTION},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "a ledger's key"}},
+        },
+    }
 
 
-def described(routes: Any, document: Document) -> Document:
-    """Put bodies, queries, scopes and problems of the routes into the document."""
-    components = document.setdefault("components", {}).setdefault("schemas", {})
-    components["Problem"] = _PROBLEM
-    for route in routes:
-        if isinstance(route, HTTPRoute):
-            for handler in route.route_handlers:
-                for method in handler.http_methods:
-                    operation = document["paths"].get(_path(route), {}).get(method.lower())
-                    if operation is not None:
-                        _describe(operation, handler.opt, components)
-    return document
+_PARAMETER = re.compile(r"\{(\w+):(\w+)\}")
+_TYPES = {"int": {"type": "integer", "minimum": 1}, "str": {"type": "string"}}
 
 
-def _path(route: HTTPRoute) -> str:
-    return route.path_format
+def _public_name(found: re.Match[str]) -> str:
+    return f"{{{_camel(found[1])}}}"
 
 
-def _describe(operation: Document, opt: Document, components: Document) -> None:
-    if "tag" in opt:
-        operation["tags"] = [opt["tag"]]
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _operation(handler: HTTPRouteHandler, path: str, components: Document) -> Document:
+    opt = handler.opt
+    operation: Document = {
+        "operationId": _camel(handler.handler_name),
+        "summary": (handler.fn.__doc__ or "").strip().rstrip("."),
+        "tags": [opt["tag"]],
+        "parameters": [*_in_path(path), *_in_query(opt), *_in_headers(handler)],
+        "responses": {str(handler.status_code): _DONE, "default": _REFUSED},
+    }
     if "body" in opt:
         schema = _schema(opt["body"], components)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    if "query" in opt:
-        operation.setdefault("parameters", []).extend(_parameters(opt["query"]))
-    scope = opt.get("scope")
-    if scope is not None:
-        operation["security"] = [{"key": [scope] if scope else []}]
-    operation.setdefault("responses", {})["default"] = _DEFAULT
+    if (scope := opt.get("scope")) is not None:
+        operation["security"] = [{"key": [] if scope == ANY_SCOPE else [scope]}]
+    return operation
+
+
+def _in_path(path: str) -> Iterator[Document]:
+    for name, kind in _PARAMETER.findall(path):
+        yield {"name": _camel(name), "in": "path", "required": True, "schema": _TYPES[kind]}
+
+
+def _in_query(opt: Document) -> Iterator[Document]:
+    if "query" not in opt:
+        return
+    name = opt["query"].__name__
+    _, found = msgspec.json.schema_components([opt["query"]])
+    for parameter, schema in found[name]["properties"].items():
+        required = parameter in found[name].get("required", [])
+        yield {"name": parameter, "in": "query", "required": required, "schema": schema}
+
+
+def _in_headers(handler: HTTPRouteHandler) -> Iterator[Document]:
+    if handler.opt.get("scope") is None:
+        return
+    yield from _HEADERS if handler.http_methods & {"POST", "PUT", "PATCH"} else _HEADERS[-1:]
 
 
 def _schema(body: type, components: Document) -> Document:
     [schema], found = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
     components |= {name: _with_money(part) for name, part in found.items()}
+    if body is BatchBody:
+        [items], parts = msgspec.json.schema_components(
+            [batches.Item], ref_template="#/components/schemas/{name}"
+        )
+        components |= {name: _with_money(part) for name, part in parts.items()}
+        components[body.__name__]["properties"]["operations"]["items"] = items
     return schema
 
 
 def _with_money(schema: Document) -> Document:
     properties = schema.get("properties", {})
-    return schema | {"properties": {name: part or MONEY for name, part in properties.items()}}
+    return schema | {"properties": {name: part or _MONEY for name, part in properties.items()}}
 
 
-def _parameters(query: type) -> list[Document]:
-    _, found = msgspec.json.schema_components([query])
-    properties = found[query.__name__]["properties"]
-    required = found[query.__name__].get("required", [])
-    return [
-        {"name": name, "in": "query", "required": name in required, "schema": part}
-        for name, part in properties.items()
-    ]
-
-
+_REQUEST_ID: Final[Document] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+_HEADERS: Final[list[Document]] = [
+    {"name": "x-request-id", "in": "header", "schema": _REQUEST_ID},
+    {"name": "Idempotency-Key", "in": "header", "schema": _REQUEST_ID},
+    {"name": "x-operator-id", "in": "header", "schema": {"type": "string", "maxLength": 128}},
+]
+_MONEY: Final[Document] = {
+    "oneOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$"}],
+    "description": "a plain decimal with at most the currency's digits",
+}
 _PROBLEM: Final[Document] = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "requestId"],
@@ -161,7 +186,11 @@ _PROBLEM: Final[Document] = {
         "operation": {"type": "object"},
     },
 }
-_DEFAULT: Final[Document] = {
-    "description": "a problem",
+_DONE: Final[Document] = {
+    "description": "what was done or found",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
+_REFUSED: Final[Document] = {
+    "description": "a refusal",
     "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from http import HTTPStatus
 from typing import Any, Final
 
 import eventsourcing.persistence
@@ -10,6 +12,7 @@ import msgspec
 import psycopg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
 from psycopg_pool import PoolTimeout
 
 from api import answers
@@ -33,7 +36,6 @@ STATUS: Final[dict[type[Refusal], int]] = {
 MEDIA_TYPE: Final = "application/problem+json"
 _ROUTING = {
     404: refusals.NotFound("unknown_route", "there is no such route"),
-    413: refusals.TooLarge("body_too_large", "the body is larger than this route takes"),
     405: refusals.ValidationError("method_not_allowed", "this route does not take this method"),
 }
 
@@ -87,9 +89,25 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if refusal is None:
         return on_fault(request, error)
     answer = response(refusal, request_id_of(request), status=error.status_code)
-    if error.headers and "Allow" in error.headers:
-        answer.headers["allow"] = error.headers["Allow"]
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["allow"] = ", ".join(_allowed(request))
     return answer
+
+
+def _allowed(request: Request[Any, Any, Any]) -> list[str]:
+    """Name the methods that the path takes."""
+    routes = [route for route in request.app.routes if isinstance(route, HTTPRoute)]
+    found = {
+        method
+        for route in routes
+        if _pattern(route).fullmatch(request.scope["path"])
+        for method in route.methods
+    }
+    return sorted(found)
+
+
+def _pattern(route: HTTPRoute) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(route.path_format)) + "/?")
 
 
 def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

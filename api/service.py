@@ -27,6 +27,7 @@ from ledger.writer import GroupCommit
 from projections import accounts, operations
 from projections.batch import BatchViews
 
+_LAST_DAY = "SELECT server_day, trading_day FROM days ORDER BY server_day DESC LIMIT 1"
 _KEY = (
     "SELECT key_id, name, scopes, groups, logins, amount_max, amount_day_max, secret_hash, expires_at,"
     " revoked_at FROM keys WHERE key_id = %s"
@@ -152,10 +153,11 @@ class Service:
             yield connection
 
     async def days(self, connection: AsyncConnection[Any]) -> Days:
-        """Read the definitions, and tell today's days by them."""
+        """Read the definitions, and tell today's days; a clock behind the last day booked on stands still."""
         definitions = await self._views.load_definitions(connection)
         window = DayWindow.of(definitions.clock, self.now())
-        return Days(definitions, window.server_day, window.trading_day)
+        last = await (await connection.execute(_LAST_DAY)).fetchone() or (date.min, date.min)
+        return Days(definitions, max(window.server_day, last[0]), max(window.trading_day, last[1]))
 
     async def _account_after(self, event: Event, ask: Ask) -> answers.Body:
         """Give an account's profile as an event left it, which is mostly how it is now."""

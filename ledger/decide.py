@@ -200,9 +200,7 @@ def _visible(book: Book, access: Access, operation: Operation) -> bool:
 
 
 def _reaches(book: Book, access: Access, event: Event) -> bool:
-    if isinstance(event, MoneyMoved):
-        return access.reaches(event.login, event.group)
-    login = getattr(event, "login", None)
+    login: int | None = getattr(event, "login", None)
     if login is None:
         return True
     account = book.accounts.get(login)

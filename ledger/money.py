@@ -84,11 +84,11 @@ def round_half_even(numerator: int, denominator: int) -> int:
     return floor + 1 if above_half > 0 or (above_half == 0 and floor % 2) else floor
 
 
-def check_currency(code: str) -> str:
+def check_currency(code: str, *, field: str = "currency") -> str:
     """Give the code back when it can be a currency's: 3 to 12 of A-Z and 0-9, a letter first."""
     if not _CURRENCY.fullmatch(code):
         raise ValidationError(
-            "bad_currency", "currency must be 3 to 12 of A-Z and 0-9, a letter first", field="currency"
+            "bad_currency", f"{field} must be 3 to 12 of A-Z and 0-9, a letter first", field=field
         )
     return code
 

@@ -116,7 +116,7 @@ def define_server(book: Book, request: Request, command: DefineServer) -> list[E
     clock.server_clock(
         timezone=command.timezone, day_end=command.day_end, overnight_days=command.overnight_days
     )
-    money.check_currency(command.book_currency)
+    money.check_currency(command.book_currency, field="bookCurrency")
     return [ServerDefined(**_ledger_envelope(book, request), **_given(command))]
 
 

@@ -45,6 +45,12 @@ class BatchRead(msgspec.Struct):
     used: dict[tuple[str, str, date], int] = {}
     keys: dict[str, int] = {}
 
+    def logins_met(self) -> list[int]:
+        """Name the logins of operations that were found, where their accounts were not asked for."""
+        found = (*self.requests.values(), *self.references.values(), *self.operations.values())
+        logins = {getattr(event, "login", None) for operation in found for event in operation}
+        return [login for login in logins if login is not None and login not in self.accounts]
+
 
 class Reads(Protocol):
     """What the writer needs of the read side before it decides."""
@@ -55,8 +61,12 @@ class Reads(Protocol):
         """Name the statement that reads what these requests' decisions look at, and its parameters."""
         ...
 
-    def load(self, rows: Iterable[tuple[Any, ...]]) -> BatchRead:
-        """Sort the rows of the read."""
+    def reading_accounts(self, logins: Sequence[int]) -> dict[str, Packed]:
+        """Give the parameters of the statement `read_accounts`."""
+        ...
+
+    def load(self, rows: Iterable[tuple[Any, ...]], read: BatchRead | None = None) -> BatchRead:
+        """Sort the rows of a read, into what was read before if that is given."""
         ...
 
     async def load_definitions(self, connection: AsyncConnection[Any]) -> Definitions:
@@ -146,7 +156,11 @@ class Transaction:
         name, params = self._views.reading(requests)
         steps = ((_BEGIN, NO_PARAMS), (_LOCK, NO_PARAMS), (self._reads[name], params))
         _, _, found = await wire.run(*steps)
-        return self._views.load(wire.rows(found))
+        read = self._views.load(wire.rows(found))
+        if met := read.logins_met():
+            [found] = await wire.run((self._reads["read_accounts"], self._views.reading_accounts(met)))
+            self._views.load(wire.rows(found), read)
+        return read
 
     def _book(self, read: BatchRead, requests: Sequence[Request]) -> Book:
         moment = self._moment(read)

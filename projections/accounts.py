@@ -94,7 +94,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 async def view(
     connection: AsyncConnection[Any], login: int, *, server_day: date, trading_day: date
 ) -> AccountView | None:
-    """Read one account as of the given days, or later ones where the ledger's clock stands still."""
+    """Read one account, with its previous balances as of the ledger's present days."""
     params = {"login": login, "server_day": server_day, "trading_day": trading_day}
     cursor = connection.cursor(binary=True)
     await cursor.execute(sql("account").encode(), params, prepare=True)

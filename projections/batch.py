@@ -70,6 +70,7 @@ class BatchViews:
 
     read_sqls: ClassVar[dict[str, str]] = {
         "read_batch": sql("read_batch"),
+        "read_accounts": sql("read_accounts"),
         "read_batch_and_more": f"{sql('read_batch')}UNION ALL\n{sql('read_batch_more')}",
     }
     append_sql = sql("append_batch")
@@ -120,12 +121,16 @@ class BatchViews:
             ),
         }
 
-    def load(self, rows: Iterable[tuple[Any, ...]]) -> BatchRead:
-        """Sort the tagged rows of the one read into what a book needs."""
-        read = BatchRead()
+    def load(self, rows: Iterable[tuple[Any, ...]], read: BatchRead | None = None) -> BatchRead:
+        """Sort the tagged rows of a read into what a book needs."""
+        read = BatchRead() if read is None else read
         for row in rows:
             _LOADERS[row[0]](read, row)
         return read
+
+    def reading_accounts(self, logins: Sequence[int]) -> dict[str, Packed]:
+        """Give the parameters of the statement that reads accounts."""
+        return {"logins": int8_array(logins)}
 
     def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
         """Pack what the booked events of a batch change in the read models."""

@@ -7,7 +7,7 @@ from litestar import post
 from api import bodies
 from api.batches import Batch
 from api.bodies import BULK_BODY_MAX, BatchBody
-from api.exchange import Answer, HttpRequest, WriteQuery, ask_of, query_of, reply, service_of
+from api.exchange import Answer, HttpRequest, WriteQuery, ask_of, body_of, query_of, reply, service_of
 from api.middleware import ANY_SCOPE
 
 _batch = bodies.decoder(BatchBody)
@@ -17,11 +17,10 @@ _batch = bodies.decoder(BatchBody)
     "/balances/batch",
     opt={"scope": ANY_SCOPE, "body": BatchBody, "query": WriteQuery, "tag": "Funding"},
     status_code=200,
-    request_max_body_size=BULK_BODY_MAX,
 )
 async def batch(request: HttpRequest) -> Answer:
     """Carry out up to 10,000 operations, each for itself or all in one transaction."""
-    body = _batch(await request.body())
+    body = _batch(await body_of(request, limit=BULK_BODY_MAX))
     ask, dry_run = ask_of(request), query_of(request, WriteQuery).dry_run
     results = await Batch(service_of(request), ask, body, dry_run=dry_run).run()
     return reply(ask, {"results": results})

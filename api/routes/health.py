@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from litestar import Response, get
+from litestar import get
 
 from api import answers
-from api.exchange import JSON, Answer, HttpRequest, service_of
+from api.exchange import Answer, HttpRequest, reply_to_anyone, service_of
 from ledger.refusals import ManagerOffline
 
 
 @get("/healthz", opt={"tag": "Health"})
-async def healthz() -> Answer:
+async def healthz(request: HttpRequest) -> Answer:
     """Say that the process is there."""
-    return Response(answers.encode({"status": "ok"}), media_type=JSON)
+    return reply_to_anyone(request, answers.encode({"status": "ok"}))
 
 
 @get("/readyz", opt={"tag": "Health"})
@@ -23,7 +23,7 @@ async def readyz(request: HttpRequest) -> Answer:
         raise ManagerOffline("not_ready", "the service is starting or stopping", retry_after=1)
     async with service.reading() as connection:
         await connection.execute("SELECT 1 FROM server LIMIT 1")
-    return Response(answers.encode({"status": "ready", "ledger": service.ledger}), media_type=JSON)
+    return reply_to_anyone(request, answers.encode({"status": "ready", "ledger": service.ledger}))
 
 
 HANDLERS = [healthz, readyz]

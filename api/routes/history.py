@@ -24,18 +24,18 @@ from projections.history_csv import csv_header, csv_lines
 from projections.history_filter import read_cursor
 
 LIMIT = 100
-CSV_CHUNK = 500  # about 6 ms of the event loop
+CSV_CHUNK = 1_000  # about 11 ms of the event loop
 CSV = "text/csv"
 _TAG = "History"
 
 
 @get("/balances/history", opt={"scope": "history:read", "query": HistoryQuery, "tag": _TAG})
-async def read_history(request: HttpRequest) -> Answer | Stream:
+async def read_history(request: HttpRequest) -> Answer:
     """Page through the legs of money operations, or stream them as CSV."""
     query, ask, service = query_of(request, HistoryQuery), ask_of(request), service_of(request)
     wanted = await _wanted(service, query, ask)
     if query.format == "csv" or "text/csv" in request.headers.get("accept", ""):
-        return _csv(service, query, wanted, ask)
+        return _csv(service, query, wanted, ask).to_asgi_response(app=None, request=request)
     return reply(ask, await _page(service, query, wanted))
 
 

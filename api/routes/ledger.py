@@ -6,8 +6,7 @@ from litestar import get, put
 from litestar.params import FromPath
 
 from api import bodies, profiles
-from api.bodies import BODY_MAX
-from api.exchange import Answer, HttpRequest, NoQuery, ask_of, carry_out, query_of, reply, service_of
+from api.exchange import Answer, HttpRequest, NoQuery, ask_of, body_of, carry_out, query_of, reply, service_of
 
 _group = bodies.decoder(bodies.GroupBody)
 _server = bodies.decoder(bodies.ServerBody)
@@ -28,11 +27,10 @@ async def read_groups(request: HttpRequest) -> Answer:
 @put(
     "/groups/{group:str}",
     opt={"scope": "groups:write", "body": bodies.GroupBody, "tag": "Groups"},
-    request_max_body_size=BODY_MAX,
 )
 async def define_group(request: HttpRequest, group: FromPath[str]) -> Answer:
     """Define a group, or give it another definition."""
-    return await carry_out(request, _group(await request.body()).command_for(group), status=200)
+    return await carry_out(request, _group(await body_of(request)).command_for(group), status=200)
 
 
 @get("/server", opt={"scope": "server:read", "tag": "Server"})
@@ -49,11 +47,10 @@ async def read_server(request: HttpRequest) -> Answer:
 @put(
     "/server",
     opt={"scope": "server:write", "body": bodies.ServerBody, "tag": "Server"},
-    request_max_body_size=BODY_MAX,
 )
 async def define_server(request: HttpRequest) -> Answer:
     """Set the ledger's clock and book currency."""
-    return await carry_out(request, _server(await request.body()).command(), status=200)
+    return await carry_out(request, _server(await body_of(request)).command(), status=200)
 
 
 HANDLERS = [read_groups, define_group, read_server, define_server]

@@ -6,12 +6,12 @@ from litestar import get, patch, post
 from litestar.params import FromPath
 
 from api import bodies
-from api.bodies import BODY_MAX
 from api.exchange import (
     Answer,
     HttpRequest,
     NoQuery,
     ask_of,
+    body_of,
     carry_out,
     carry_out_on,
     query_of,
@@ -29,21 +29,19 @@ _TAG = "Accounts"
     "/users",
     opt={"scope": "users:write", "body": bodies.OpenBody, "tag": _TAG},
     status_code=201,
-    request_max_body_size=BODY_MAX,
 )
 async def open_account(request: HttpRequest) -> Answer:
     """Open an account, at the given login or the next free one."""
-    return await carry_out(request, _open(await request.body()).command(), status=201)
+    return await carry_out(request, _open(await body_of(request)).command(), status=201)
 
 
 @patch(
     "/users/{login:int}",
     opt={"scope": "users:write", "body": bodies.UpdateBody, "tag": _TAG},
-    request_max_body_size=BODY_MAX,
 )
 async def update_account(request: HttpRequest, login: FromPath[int]) -> Answer:
     """Change the given fields of an account."""
-    return await carry_out_on(request, login, _update(await request.body()).command_for(login))
+    return await carry_out_on(request, login, _update(await body_of(request)).command_for(login))
 
 
 @get("/users/{login:int}", opt={"scope": "users:read", "tag": _TAG})

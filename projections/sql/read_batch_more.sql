@@ -1,16 +1,5 @@
--- What only some commands look at, beside read_batch: 1 accounts of the operations asked for; 3 the first
--- operations of references; 4 operations; 5 their reversals; 6 usage of limited keys; 7 keys; 8 the
--- highest login.
-SELECT 1::smallint, login, version, balance, credit, balance_before_day, balance_before_month,
-    balance_day - date '2000-01-01', balance_month - date '2000-01-01', digits, enable::int,
-    group_name, currency, grants, NULL
-FROM accounts WHERE login IN (
-    SELECT o.login FROM unnest(%(operations)s::bigint[]) AS asked (operation)
-    JOIN history o
-        ON o."position" >= asked.operation AND o."position" <= asked.operation + 1
-        AND o.operation = asked.operation
-)
-UNION ALL
+-- What only some commands look at, beside read_batch: 3 the first operations of references; 4 operations;
+-- 5 their reversals; 6 usage of limited keys; 7 keys; 8 the highest login.
 SELECT 3::smallint, o."position", e.notification_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     o.kind, o.method, o.reference, e.state
 FROM unnest(%(kinds)s::text[], %(methods)s::text[], %(references)s::text[]) AS asked (kind, method, reference)

@@ -13,16 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OPENED_UNNAMED = pytest.mark.xfail(
-    strict=True,
-    reason="a repeated POST /users without a login is answered without its operation, and never replayed:"
-    " decide._visible looks for the first operation's login among the accounts that the repeat names",
-)
-SEEN_AS_BOOKED = pytest.mark.xfail(
-    strict=True,
-    reason="whether a first operation is named goes by the account's group at booking, not its present one",
-)
-
 
 def deposit(caller: Caller, body: dict[str, Any], **headers: str) -> Answer:
     return caller.send("POST", "/balances/deposit", body, headers=headers)
@@ -62,7 +52,6 @@ class TestTheSameRequestAgain:
         again = admin.book(path, reason="r", request_id="reverse-once")
         assert (again.said, again["operation"]) == ((409, "request_applied"), first.body)
 
-    @OPENED_UNNAMED
     def test_holds_for_an_account_that_is_opened(self, admin: Caller) -> None:
         first = admin.post("/users", {"group": "vip", "name": "Ann"}, request_id="open-once")
         admin.send("PATCH", f"/users/{first['login']}", {"name": "Bea"})
@@ -167,7 +156,6 @@ class TestTheIdempotencyKeyHabit:
         again = deposit(admin, body, **{"idempotency-key": "habit-7"})
         assert again.said == (409, "reference_applied")
 
-    @OPENED_UNNAMED
     def test_replays_an_opened_account(self, admin: Caller) -> None:
         habit = {"idempotency-key": "habit-8"}
         first = admin.send("POST", "/users", {"group": "vip"}, headers=habit)
@@ -227,7 +215,6 @@ class TestTheSameIdForSomethingElse:
         assert refused.said == (400, "request_id_reused")
         assert not refused.body.keys() & {"fields", "operation", "operationId"}
 
-    @SEEN_AS_BOOKED
     def test_is_judged_by_where_the_account_is_now(self, admin: Caller, served: Served) -> None:
         login, request_id = admin.open("standard"), new_id()
         body = {"login": login, "amount": 3}

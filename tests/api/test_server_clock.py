@@ -164,10 +164,6 @@ def test_after_a_change_of_clock_days_stand_still_until_it_catches_up(timeline: 
         assert previous(caller) == held("7.00", "0.00")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="GET /server tells the day of the clock alone, also while the ledger's day stands still",
-)
 def test_the_server_tells_the_day_on_which_it_would_book(timeline: Timeline) -> None:
     east = UTC_DAYS | {"timezone": "Pacific/Kiritimati"}
     with timeline.first("2026-05-05T12:00:00Z", east) as caller:
