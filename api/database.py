@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from ledger.application import Ledger
 from ledger.events import Event
 from ledger.packing import Packed, PackedDumper
-from projections import install
+from projections import schema
 from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 
 READERS_MAX: Final = 4
@@ -45,9 +45,9 @@ class Database:
     """The ledger's database as the service uses it."""
 
     def __init__(self, url: str, ledger: str) -> None:
-        self._writer = install.conninfo_of(url, ledger, service=True, **WRITER_OPTIONS)
-        self._reader = install.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
-        self._schema = install.schema_of(ledger)
+        self._writer = schema.conninfo_of(url, ledger, service=True, **WRITER_OPTIONS)
+        self._reader = schema.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
+        self._schema = schema.schema_of(ledger)
         self._log: Ledger | None = None
         self._readers = _pool(self._reader, min_size=1, max_size=READERS_MAX, timeout_s=READ_TIMEOUT_S)
         self._exporters = _pool(self._reader, min_size=0, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
@@ -55,7 +55,7 @@ class Database:
     async def open(self) -> None:
         """Open the pool; checks that the schema is this version's and the server safe."""
         with psycopg.connect(self._reader) as connection:
-            install.check(connection)
+            schema.check(connection)
             check_settings(connection)
         await self._readers.open(wait=True)
         await self._exporters.open()

@@ -22,7 +22,7 @@ from bench.process import family
 from ledger.commands import Command, CreateKey, DefineGroup, Deposit, OpenAccount, Request
 from ledger.money import parse_amount
 from ledger.writer import GroupCommit
-from projections import install
+from projections import install, schema
 from projections.batch import BatchViews
 
 GROUP: Final = "standard"
@@ -43,7 +43,7 @@ class Ledger:
     def __init__(self, url: str, name: str) -> None:
         self.url = url
         self.name = name
-        self.superuser = install.conninfo_of(url, name)
+        self.superuser = schema.conninfo_of(url, name)
         key = make_key(name)
         self.key = key.text
         install.migrate(url, name)

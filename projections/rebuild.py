@@ -24,8 +24,8 @@ from ledger.events import Event, KeyCreated
 from ledger.packing import Packed, PackedDumper
 from ledger.recorder import LOCK_GATE
 from ledger.transaction import BatchRead
-from projections import install
 from projections.batch import BatchViews, row_types
+from projections.schema import check_schema, create_views, grant, schema_of, view_tables
 
 CHUNK = 5_000
 DIFFERENCES_MAX = 20
@@ -129,7 +129,7 @@ def rebuild(database_url: str, ledger: str, progress: Progress | None = None) ->
     """Replace the read models by ones made from the log, while the service goes on."""
     schema, shadow = _schemas(ledger)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        install.check_schema(connection, schema)
+        check_schema(connection, schema)
         _create_shadow(connection, schema, shadow)
         run = Replay(connection)
         run.catch_up(progress)
@@ -146,7 +146,7 @@ def verify(database_url: str, ledger: str, progress: Progress | None = None) -> 
     schema, shadow = _schemas(ledger)
     with psycopg.connect(database_url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        install.check_schema(connection, schema)
+        check_schema(connection, schema)
         _create_shadow(connection, schema, shadow)
         try:
             replay(connection, progress)
@@ -154,13 +154,13 @@ def verify(database_url: str, ledger: str, progress: Progress | None = None) -> 
             connection.rollback()
             yield str(error)
             return
-        for table in install.view_tables(connection):
+        for table in view_tables(connection):
             yield from _differences(connection, table, schema, shadow)
         connection.rollback()
 
 
 def _schemas(ledger: str) -> tuple[str, str]:
-    schema = install.schema_of(ledger)
+    schema = schema_of(ledger)
     return schema, f"shadow_{schema}"
 
 
@@ -169,17 +169,17 @@ def _create_shadow(connection: Connection[Any], schema: str, shadow: str) -> Non
     connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(shadow)))
     path = SQL("SET search_path TO {}, {}").format(Identifier(shadow), Identifier(schema))
     connection.execute(path)
-    install.create_views(connection)
+    create_views(connection)
 
 
 def _swap(connection: Connection[Any], schema: str, shadow: str) -> None:
     """Put the shadow's tables in the place of the live ones; the row types stay."""
-    for table in install.view_tables(connection):
+    for table in view_tables(connection):
         live, rebuilt = Identifier(schema, table), Identifier(shadow, table)
         connection.execute(SQL("DROP TABLE {}").format(live))
         connection.execute(SQL("ALTER TABLE {} SET SCHEMA {}").format(rebuilt, Identifier(schema)))
     connection.execute(SQL("SET LOCAL search_path TO {}").format(Identifier(schema)))
-    install.grant(connection, schema)
+    grant(connection, schema)
 
 
 def _differences(connection: Connection[Any], table: str, schema: str, shadow: str) -> Iterator[str]:

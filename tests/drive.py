@@ -17,7 +17,7 @@ from ledger.commands import Command, Request
 from ledger.events import Event, decode
 from ledger.refusals import Refusal
 from ledger.writer import GroupCommit
-from projections import install
+from projections import schema
 from projections.batch import BatchViews
 from tests.make import NOW, deposit, request
 
@@ -52,9 +52,9 @@ class LedgerUnderTest:
     def __init__(self, database_url: str, name: str) -> None:
         self.database_url = database_url
         self.name = name
-        self.schema = install.schema_of(name)
-        self.superuser = install.conninfo_of(database_url, name)
-        self.service = install.conninfo_of(database_url, name, service=True)
+        self.schema = schema.schema_of(name)
+        self.superuser = schema.conninfo_of(database_url, name)
+        self.service = schema.conninfo_of(database_url, name, service=True)
 
     @contextmanager
     def connect(self) -> Iterator[Connection[Any]]:

@@ -16,8 +16,8 @@ from api.database import UnsafeServer
 from api.embedded import EmbeddedPostgresError
 from ledger.codec import UnknownEvent
 from ledger.refusals import Refusal
-from projections.install import SchemaOutdated
 from projections.rebuild import LogBroken
+from projections.schema import SchemaOutdated
 
 Command = Callable[[argparse.Namespace], int]
 

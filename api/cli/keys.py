@@ -18,7 +18,7 @@ from ledger.commands import CreateKey, Request, RevokeKey
 from ledger.masks import parse_mask
 from ledger.money import parse_amount_text
 from ledger.refusals import NotFound, ValidationError
-from projections import install
+from projections import schema
 
 __all__ = ["ROLES", "create", "logins", "revoke", "rotate", "show"]
 
@@ -132,8 +132,8 @@ def _book(url: str, ledger: str, steps: list[tuple[str, CreateKey | RevokeKey]])
 
 
 def _connect(url: str, ledger: str) -> psycopg.Connection[Any]:
-    connection = psycopg.connect(install.conninfo_of(url, ledger))
-    install.check(connection)
+    connection = psycopg.connect(schema.conninfo_of(url, ledger))
+    schema.check(connection)
     return connection
 
 

@@ -8,7 +8,7 @@ from argparse import Namespace
 from api.cli.where import database_url
 from ledger.codec import UnknownEvent
 from ledger.refusals import ValidationError
-from projections import install
+from projections import install, schema
 from projections import rebuild as rebuilding
 
 
@@ -23,7 +23,7 @@ def migrate(arguments: Namespace) -> int:
 def create(arguments: Namespace) -> int:
     """Make a ledger; one that is there already is an error."""
     with database_url(arguments) as url:
-        if arguments.name in install.ledgers(url):
+        if arguments.name in schema.ledgers(url):
             raise ValidationError("ledger_exists", f"there is a ledger {arguments.name} already")
         install.migrate(url, arguments.name)
     print(arguments.name)
@@ -33,7 +33,7 @@ def create(arguments: Namespace) -> int:
 def show(arguments: Namespace) -> int:
     """List the ledgers."""
     with database_url(arguments) as url:
-        names = install.ledgers(url)
+        names = schema.ledgers(url)
     print("\n".join(names))
     return 0
 

@@ -21,7 +21,7 @@ from ledger.commands import (
     StartSimulation,
     UpdateAccount,
 )
-from projections import install, rebuild
+from projections import rebuild, schema
 from projections.rebuild import LogBroken
 from tests.drive import Clock, codes_of
 from tests.make import (
@@ -160,7 +160,7 @@ def differences(ledger: LedgerUnderTest) -> list[str]:
 def tables(ledger: LedgerUnderTest) -> dict[str, list[str]]:
     """Give every read model's rows as text."""
     with ledger.connect() as connection:
-        names = install.view_tables(connection)
+        names = schema.view_tables(connection)
         query = "SELECT to_jsonb(t)::text FROM {} AS t ORDER BY 1"
         return {
             name: [row for (row,) in connection.execute(query.format(name).encode()).fetchall()]
@@ -369,7 +369,7 @@ async def test_a_simulated_ledger_is_rebuilt(ledger: LedgerUnderTest) -> None:
 
 
 async def test_a_ledger_that_does_not_exist_is_neither_rebuilt_nor_verified(database_url: str) -> None:
-    with pytest.raises((install.SchemaOutdated, psycopg.Error)):
+    with pytest.raises((schema.SchemaOutdated, psycopg.Error)):
         rebuild.rebuild(database_url, "nowhere")
-    with pytest.raises((install.SchemaOutdated, psycopg.Error)):
+    with pytest.raises((schema.SchemaOutdated, psycopg.Error)):
         list(rebuild.verify(database_url, "nowhere"))

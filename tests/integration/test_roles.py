@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from ledger.refusals import ValidationError
-from projections import install
+from projections import install, schema
 from tests.make import define_group, deposit, open_account
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ async def test_the_service_may(booked: LedgerUnderTest, statement: str) -> None:
 def test_the_service_works_in_its_role_and_in_the_ledgers_schema(ledger: LedgerUnderTest) -> None:
     with psycopg.connect(ledger.service) as connection:
         found = connection.execute("SELECT current_user, current_schema()").fetchone()
-        assert found == (install.SERVICE_ROLE, ledger.schema)
+        assert found == (schema.SERVICE_ROLE, ledger.schema)
         owned = "SELECT count(*) FROM pg_class WHERE relowner = %s::regrole"
-        assert connection.execute(owned, [install.SERVICE_ROLE]).fetchone() == (0,)
+        assert connection.execute(owned, [schema.SERVICE_ROLE]).fetchone() == (0,)
 
 
 def test_what_must_hold_aborts_when_it_does_not(ledger: LedgerUnderTest) -> None:
@@ -117,37 +117,37 @@ async def test_migrating_twice_changes_nothing(booked: LedgerUnderTest) -> None:
 @pytest.mark.anyio
 async def test_other_read_models_are_rebuilt_from_the_log(booked: LedgerUnderTest) -> None:
     accounts = booked.rows("SELECT * FROM accounts")
-    booked.rows("UPDATE migrations SET digest = 'older' WHERE name = %s", install.VIEWS)
+    booked.rows("UPDATE migrations SET digest = 'older' WHERE name = %s", schema.VIEWS)
     booked.rows("ALTER TABLE accounts RENAME TO holdings")
     booked.rows("ALTER TYPE account_state RENAME ATTRIBUTE login TO number")
     booked.rows("TRUNCATE history, requests")
-    with booked.connect() as connection, pytest.raises(install.SchemaOutdated, match=install.VIEWS):
-        install.check(connection)
-    assert install.migrate(booked.database_url, booked.name) == [install.VIEWS]
+    with booked.connect() as connection, pytest.raises(schema.SchemaOutdated, match=schema.VIEWS):
+        schema.check(connection)
+    assert install.migrate(booked.database_url, booked.name) == [schema.VIEWS]
     assert booked.rows("SELECT * FROM accounts") == accounts
     assert booked.value("SELECT count(*) FROM history") == 1
     assert booked.value("SELECT to_regclass('holdings')") is None
     async with booked.desk() as desk:
         assert await desk.code(deposit(1)) == "booked"
     with booked.connect() as connection:
-        install.check(connection)
+        schema.check(connection)
 
 
 def test_a_ledger_is_migrated_into_a_schema_of_its_own(database_url: str) -> None:
-    assert install.migrate(database_url, "fresh") == ["0001_log.sql", install.VIEWS]
-    assert {"main", "fresh"} <= set(install.ledgers(database_url))
+    assert install.migrate(database_url, "fresh") == ["0001_log.sql", schema.VIEWS]
+    assert {"main", "fresh"} <= set(schema.ledgers(database_url))
 
 
 def test_a_ledger_that_is_not_migrated_is_noticed(ledger: LedgerUnderTest) -> None:
     with psycopg.connect(ledger.database_url) as connection:
         connection.execute("CREATE SCHEMA ledger_bare")
         connection.execute("SET search_path TO ledger_bare")
-        with pytest.raises(install.SchemaOutdated, match="does not exist"):
-            install.check(connection)
+        with pytest.raises(schema.SchemaOutdated, match="does not exist"):
+            schema.check(connection)
         connection.rollback()
     ledger.rows("DELETE FROM migrations WHERE name = '0001_log.sql'")
-    with ledger.connect() as connection, pytest.raises(install.SchemaOutdated, match="0001_log"):
-        install.check(connection)
+    with ledger.connect() as connection, pytest.raises(schema.SchemaOutdated, match="0001_log"):
+        schema.check(connection)
 
 
 @pytest.mark.parametrize("name", ["", "Main", "1st", "a-b", "a.b", "ä", "x" * 41, 'a"; DROP TABLE gate'])
