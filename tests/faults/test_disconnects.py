@@ -68,9 +68,6 @@ def test_a_client_that_disconnects_in_the_middle_is_booked_once_at_most(service:
         assert wrong_balances(read_balances(client), booked) == {}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="each half-sent body is logged as a fault of the service, with a traceback"
-)
 def test_a_client_that_disconnects_is_not_logged_as_a_fault_of_the_service(service: Service) -> None:
     hang_up(service, service.key(), Memory("noise").new(), after=0.99)
     service.stop()
