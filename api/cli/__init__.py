@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -78,9 +79,9 @@ def _common() -> argparse.ArgumentParser:
 
 def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument("--host", default="127.0.0.1")
-    command.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    command.add_argument("--port", type=port, default=8080, help="0 takes a free one")
     command.add_argument(
-        "--base-path", default="/", help="where the routes are mounted, such as /mt4/manager"
+        "--base-path", type=base_path, default="/", help="where the routes are mounted, such as /mt4/manager"
     )
     command.add_argument(
         "--request-id",
@@ -112,7 +113,9 @@ def _keys(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
     revoke.set_defaults(run=keys.revoke)
     rotate = actions.add_parser("rotate", parents=[common], help="make a key's successor and end the key")
     rotate.add_argument("key", metavar="KEY_ID")
-    rotate.add_argument("--overlap", type=int, default=0, metavar="SECONDS", help="how long both live")
+    rotate.add_argument(
+        "--overlap", type=keys.seconds, default=0, metavar="SECONDS", help="how long both live"
+    )
     rotate.set_defaults(run=keys.rotate)
 
 
@@ -136,6 +139,20 @@ def instant(text: str) -> datetime:
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} has no zone: write 2026-11-20T09:30:00Z")
     return value.astimezone(UTC)
+
+
+def port(text: str) -> int:
+    """Parse a port of the command line."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def base_path(text: str) -> str:
+    """Parse the path under which the routes are mounted."""
+    if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+/?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /mt4/manager")
+    return text
 
 
 def _fail(words: str) -> int:

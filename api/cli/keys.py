@@ -22,13 +22,16 @@ from projections import schema
 
 __all__ = ["ROLES", "create", "logins", "revoke", "rotate", "show"]
 
+NAME_MAX = 128
+OVERLAP_MAX_S = 366 * 86_400
 _KEYS = (
     "SELECT key_id, name, role, groups, logins, amount_max, amount_day_max, expires_at, revoked_at"
     " FROM keys ORDER BY position"
 )
 _ONE = (
     "SELECT name, role, scopes, groups, logins, amount_max, amount_day_max, expires_at FROM keys"
-    " WHERE key_id = %s AND (revoked_at IS NULL OR revoked_at > %s)"
+    " WHERE key_id = %(key)s AND (revoked_at IS NULL OR revoked_at > %(now)s)"
+    " AND (expires_at IS NULL OR expires_at > %(now)s)"
 )
 
 
@@ -39,10 +42,10 @@ def create(arguments: Namespace) -> int:
     key = make_key(arguments.ledger)
     command = CreateKey(
         key=key.key_id,
-        name=arguments.name,
+        name=_name(arguments.name),
         role=arguments.role,
         scopes=ROLES[arguments.role],
-        groups=parse_mask(arguments.groups, field="groups").text,
+        groups=_groups(arguments.groups),
         secret_hash=key.secret_hash,
         logins=arguments.logins,
         amount_max=_limit(arguments.max_amount, field="max-amount"),
@@ -103,7 +106,8 @@ def logins(text: str) -> tuple[int, ...]:
 
 
 def _living(connection: psycopg.Connection[Any], key_id: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = connection.execute(_ONE, [key_id, real_now()]).fetchone()
+    found = {"key": key_id, "now": real_now()}
+    row: tuple[Any, ...] | None = connection.execute(_ONE, found).fetchone()
     if row is None:
         raise NotFound("unknown_key", f"there is no living key {key_id}")
     return row
@@ -133,8 +137,34 @@ def _book(url: str, ledger: str, steps: list[tuple[str, CreateKey | RevokeKey]])
 
 def _connect(url: str, ledger: str) -> psycopg.Connection[Any]:
     connection = psycopg.connect(schema.conninfo_of(url, ledger))
-    schema.check(connection)
+    try:
+        schema.check(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def seconds(text: str) -> int:
+    """Parse a span of up to a year."""
+    if not text.isascii() or not text.isdigit() or int(text) > OVERLAP_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {OVERLAP_MAX_S}")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > NAME_MAX:
+        raise ValidationError(
+            "bad_name", f"a key's name has 1..{NAME_MAX} printable characters", field="name"
+        )
+    return text
+
+
+def _groups(text: str) -> str:
+    mask = parse_mask(text, field="groups")
+    if not mask.included.names and not mask.included.globs:
+        raise ValidationError("bad_mask", "a mask without a positive item reaches nothing", field="groups")
+    return mask.text
 
 
 def _limit(text: str | None, *, field: str) -> str | None:

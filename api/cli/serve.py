@@ -19,6 +19,7 @@ from api.housekeeping import Keeper
 from api.service import Service
 from projections import install
 
+DRAIN_S = 8
 GC_THRESHOLDS = (200_000, 100, 1_000)
 
 
@@ -26,21 +27,39 @@ def serve(arguments: Namespace) -> int:
     """Serve until told to stop; then drain, and stop what was started."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
+    with _bound(arguments.host, arguments.port) as address:
+        _serve_at(address, arguments)
+    return 0
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Take the address before anything is started; OSError where it cannot be had."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise OSError(f"cannot serve at {host}:{port}: {error.strerror}") from error
+    return bound
+
+
+def _serve_at(address: socket.socket, arguments: Namespace) -> None:
     if arguments.database_url is not None:
-        uvloop.run(_serve(arguments, arguments.database_url, keeper=None))
-        return 0
+        uvloop.run(_serve(address, arguments, arguments.database_url, keeper=None))
+        return
     postgres = EmbeddedPostgres(arguments.data)
     postgres.start()
     try:
         postgres.create_database_if_missing()
         install.migrate(postgres.url(), arguments.ledger)
-        uvloop.run(_serve(arguments, postgres.url(), keeper=postgres))
+        uvloop.run(_serve(address, arguments, postgres.url(), keeper=postgres))
     finally:
         postgres.stop()
-    return 0
 
 
-async def _serve(arguments: Namespace, url: str, *, keeper: Keeper | None) -> None:
+async def _serve(address: socket.socket, arguments: Namespace, url: str, *, keeper: Keeper | None) -> None:
     service = Service(
         Database(url, arguments.ledger),
         ledger=arguments.ledger,
@@ -52,8 +71,6 @@ async def _serve(arguments: Namespace, url: str, *, keeper: Keeper | None) -> No
         app = create_app(service, base_path=arguments.base_path)
         config = uvicorn.Config(
             app,
-            host=arguments.host,
-            port=arguments.port,
             loop="none",
             http="httptools",
             ws="none",
@@ -61,12 +78,12 @@ async def _serve(arguments: Namespace, url: str, *, keeper: Keeper | None) -> No
             access_log=False,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=DRAIN_S,
         )
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        await _Server(config, arguments).serve()
+        await _Server(config, arguments).serve(sockets=[address])
     finally:
         await service.stop()
 
@@ -81,8 +98,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where."""
         await super().startup(sockets)
-        if self.started:
-            _greet(self._arguments, self.servers[0].sockets[0].getsockname()[1])
+        if self.started and sockets:
+            _greet(self._arguments, sockets[0].getsockname()[1])
 
 
 def _greet(arguments: Namespace, port: int) -> None:
