@@ -48,7 +48,7 @@ def schema_of(ledger: str) -> str:
 
 def conninfo_of(database_url: str, ledger: str, *, service: bool = False, **options: str) -> str:
     """Give the conninfo of connections that work in the ledger's schema, as the service's role if asked."""
-    settings = {"search_path": schema_of(ledger), "TimeZone": "UTC", **options}
+    settings = {"search_path": schema_of(ledger), "TimeZone": "UTC", "jit": "off", **options}
     if service:
         settings["role"] = SERVICE_ROLE
     given = psycopg.conninfo.conninfo_to_dict(database_url).get("options") or ""
