@@ -374,6 +374,11 @@ class TestKeys:
     def test_a_name_that_no_list_can_show_is_refused(self, ledger: Service, name: str) -> None:
         failed(ledger.command("keys", "create", "--role", "admin", "--name", name), "name")
 
+    @pytest.mark.parametrize("mask", ["", "!demo*", " , "])
+    def test_a_mask_that_reaches_nothing_is_refused(self, ledger: Service, mask: str) -> None:
+        arguments = ("--role", "admin", "--name", "x", "--groups", mask)
+        failed(ledger.command("keys", "create", *arguments), "reaches nothing")
+
 
 class TestLedgers:
     def test_create_makes_a_ledger_with_keys_of_its_own(self, office: Office) -> None:

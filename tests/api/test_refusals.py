@@ -277,6 +277,7 @@ def test_every_refusal_that_http_can_meet_is_tried_here() -> None:
 
 NOT_MET_OVER_HTTP = {
     # the command line's
+    "bad_name",
     "logins_needed",
     "ledger_is_real",
     "ledger_exists",
