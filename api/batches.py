@@ -91,6 +91,8 @@ class Batch:
         self._dry_run = dry_run
         self._atomic = body.atomic
         self._parsed = [self._parse(item) for item in body.operations]
+        if body.atomic or dry_run:
+            self._refuse_repeats()
 
     async def run(self) -> list[Body]:
         """Have the items carried out; give their results in order, or raise for an atomic call."""
@@ -118,6 +120,16 @@ class Batch:
             self._result(request.request_id, outcome)
             for request, outcome in zip(requests, outcomes, strict=True)
         ]
+
+    def _refuse_repeats(self) -> None:
+        """Refuse a request id that comes twice in a call whose items are only decided together."""
+        seen: set[str] = set()
+        for index, parsed in enumerate(self._parsed):
+            if isinstance(parsed, Request):
+                if parsed.request_id in seen:
+                    detail = "two items of the call have the same request id"
+                    raise ValidationError("repeated_field", detail, field="requestId", index=index)
+                seen.add(parsed.request_id)
 
     def _parse(self, raw: msgspec.Raw) -> Request | Body:
         request_id = _request_id(raw)

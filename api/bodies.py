@@ -23,6 +23,7 @@ from ledger.refusals import ValidationError
 BODY_MAX: Final = 64 * 1024
 BULK_BODY_MAX: Final = 16 * 1024 * 1024
 METADATA_MAX: Final = 4 * 1024
+METADATA_DEPTH_MAX: Final = 32
 YEARS: Final = range(1900, 2200)
 
 Login = Annotated[int, Meta(ge=1, le=2**53 - 1)]
@@ -420,25 +421,27 @@ def _refuse(amount: Amount | None, detail: str, *, field: str) -> None:
 def _metadata(value: dict[str, Any] | None, *, field: str = "metadata") -> dict[str, Any] | None:
     if value is None:
         return None
-    size = len(msgspec.json.encode(value))
-    if size > METADATA_MAX:
+    _clean_tree(value, field)
+    if len(msgspec.json.encode(value)) > METADATA_MAX:
         raise ValidationError(
             "metadata_too_large", f"{field} is larger than {METADATA_MAX} bytes", field=field
         )
-    _clean_tree(value, field)
     return value
 
 
-def _clean_tree(value: object, field: str) -> None:
+def _clean_tree(value: object, field: str, depth: int = 0) -> None:
+    if depth > METADATA_DEPTH_MAX:
+        detail = f"{field} is nested deeper than {METADATA_DEPTH_MAX} levels"
+        raise ValidationError("metadata_too_large", detail, field=field)
     if isinstance(value, str):
         clean(value, field=field)
     elif isinstance(value, dict):
         for key, inner in value.items():
             clean(key, field=field)
-            _clean_tree(inner, field)
+            _clean_tree(inner, field, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            _clean_tree(inner, field)
+            _clean_tree(inner, field, depth + 1)
 
 
 def _level(token: msgspec.Raw | msgspec.UnsetType, *, field: str) -> str | None:

@@ -19,6 +19,7 @@ from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 
 READERS_MAX: Final = 4
 READ_TIMEOUT_S: Final = 5.0
+CHECKERS_MAX: Final = 2
 EXPORTERS_MAX: Final = 2
 EXPORT_TIMEOUT_S: Final = 30.0
 SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
@@ -33,6 +34,14 @@ WRITER_OPTIONS: Final = {
     "lock_timeout": "5s",  # another process that stands still with the gate must not hang the callers
     "idle_in_transaction_session_timeout": "10s",  # nor must this one, should it be stopped with the gate
 }
+
+ALIVE: Final[dict[str, Any]] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A peer that has gone without a word is noticed."""
 
 Connection = AsyncConnection[Any]
 
@@ -50,6 +59,7 @@ class Database:
         self._schema = schema.schema_of(ledger)
         self._log: Ledger | None = None
         self._readers = _pool(self._reader, min_size=1, max_size=READERS_MAX, timeout_s=READ_TIMEOUT_S)
+        self._checkers = _pool(self._reader, min_size=1, max_size=CHECKERS_MAX, timeout_s=READ_TIMEOUT_S)
         self._exporters = _pool(self._reader, min_size=0, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
 
     async def open(self) -> None:
@@ -58,11 +68,13 @@ class Database:
             schema.check(connection)
             check_settings(connection)
         await self._readers.open(wait=True)
+        await self._checkers.open()
         await self._exporters.open()
 
     async def close(self) -> None:
         """Close the pools and the log."""
         await self._readers.close()
+        await self._checkers.close()
         await self._exporters.close()
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
@@ -78,7 +90,8 @@ class Database:
 
     async def connect_writer(self) -> tuple[Connection, dict[str, int]]:
         """Open the writer's connection; gives the oids of the row types with it."""
-        connection = await AsyncConnection.connect(self._writer, autocommit=True, connect_timeout=5)
+        connection = await AsyncConnection.connect(self._writer, autocommit=True, connect_timeout=5, **ALIVE)
+        await _check_commits(connection)
         connection.adapters.register_dumper(Packed, PackedDumper)
         rows = await connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)])
         return connection, dict(await rows.fetchall())
@@ -87,6 +100,12 @@ class Database:
     async def reading(self) -> AsyncIterator[Connection]:
         """Lend a connection that reads."""
         async with self._readers.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def checking(self) -> AsyncIterator[Connection]:
+        """Lend a connection that looks one thing up: no report delays a key or an expiry."""
+        async with self._checkers.connection() as connection:
             yield connection
 
     @asynccontextmanager
@@ -109,6 +128,17 @@ def _pool(
         kwargs={"autocommit": True, "connect_timeout": 5},
         reconnect_timeout=1,
     )
+
+
+async def _check_commits(connection: Connection) -> None:
+    """Refuse a connection whose COMMIT would be answered before it is safe."""
+    query = "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
+    found = await (await connection.execute(query)).fetchone()
+    assert found is not None
+    commit, standbys = found
+    if commit == "off" or (commit == "local" and standbys):
+        await connection.close()
+        raise UnsafeServer(f"PostgreSQL runs with synchronous_commit = {commit}; commits must be safe")
 
 
 def check_settings(connection: psycopg.Connection[Any]) -> None:

@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from api.database import Database
 from ledger.commands import SYSTEM, ExpireCredit, Request
-from ledger.refusals import ManagerOffline, Refusal
+from ledger.refusals import Fault, ManagerOffline, Refusal
 from ledger.writer import GroupCommit
 from projections import accounts
 
@@ -75,10 +75,10 @@ class Housekeeping:
         close = clock.latest_close(self._now())
         if self._swept == (clock, close):
             return
-        async with self._database.reading() as connection:
+        async with self._database.checking() as connection:
             due = await accounts.expired_grants(connection, close)
         for outcome in await self._writer.submit_bulk([_expiry(login, grant) for login, grant in due]):
-            if isinstance(outcome, ManagerOffline):
+            if isinstance(outcome, ManagerOffline | Fault):
                 raise outcome
             if isinstance(outcome, Refusal):
                 log.info("credit had gone before it could expire: %s", outcome)

@@ -27,7 +27,6 @@ from ledger.writer import GroupCommit
 from projections import accounts, operations
 from projections.batch import BatchViews
 
-_LAST_DAY = "SELECT server_day, trading_day FROM days ORDER BY server_day DESC LIMIT 1"
 _KEY = (
     "SELECT key_id, name, scopes, groups, logins, amount_max, amount_day_max, secret_hash, expires_at,"
     " revoked_at FROM keys WHERE key_id = %s"
@@ -156,8 +155,11 @@ class Service:
         """Read the definitions, and tell today's days; a clock behind the last day booked on stands still."""
         definitions = await self._views.load_definitions(connection)
         window = DayWindow.of(definitions.clock, self.now())
-        last = await (await connection.execute(_LAST_DAY)).fetchone() or (date.min, date.min)
-        return Days(definitions, max(window.server_day, last[0]), max(window.trading_day, last[1]))
+        last = await operations.last_event(connection)
+        if last is None:
+            return Days(definitions, window.server_day, window.trading_day)
+        server_day = max(window.server_day, last.server_day)
+        return Days(definitions, server_day, max(window.trading_day, last.trading_day))
 
     async def _account_after(self, event: Event, ask: Ask) -> answers.Body:
         """Give an account's profile as an event left it, which is mostly how it is now."""
@@ -173,7 +175,7 @@ class Service:
 
     async def _load_key(self, key_id: str) -> Key | None:
         try:
-            async with self.reading() as connection:
+            async with self.database.checking() as connection:
                 row = await (await connection.execute(_KEY, [key_id])).fetchone()
         except AWAY as error:
             detail = "the ledger's database cannot be reached"

@@ -8,11 +8,10 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from api.clocks import Now, real_now, simulated_from
-from ledger.codec import read_event
 from ledger.definitions import Definitions
 from ledger.refusals import ValidationError
+from projections import operations
 
-_LAST = "SELECT notification_id, topic, state FROM ledger_events ORDER BY notification_id DESC LIMIT 1"
 _REAL = "SELECT 1 FROM accounts LIMIT 1"
 
 
@@ -35,8 +34,8 @@ async def choose_clock(
 
 async def last_recorded(connection: AsyncConnection[Any]) -> datetime | None:
     """Give the ledger's last recorded time."""
-    row = await (await connection.execute(_LAST, binary=True)).fetchone()
-    return None if row is None else read_event(row[2], topic=row[1], position=row[0]).recorded_at
+    last = await operations.last_event(connection)
+    return None if last is None else last.recorded_at
 
 
 async def _check_not_real(connection: AsyncConnection[Any]) -> None:

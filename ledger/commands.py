@@ -243,6 +243,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+def limited_key(request: Request) -> str | None:
+    """Give the key whose daily use counts, if the request comes by one."""
+    return request.caller.key_id if request.caller.access.amount_day_max is not None else None
+
+
 def money_command(command: Command) -> bool:
     """Tell whether the command moves money, so that its request id has to come from the caller."""
     return isinstance(command, Note | Reverse | ExpireCredit)

@@ -36,7 +36,7 @@ from ledger.commands import (
     Withdraw,
     logins_of,
 )
-from ledger.events import Event, MoneyMoved
+from ledger.events import Event, GroupDefined, MoneyMoved
 from ledger.refusals import AlreadyApplied, NotFound, PermissionDenied, ValidationError
 from ledger.requests import content_of_command, content_of_events, differences
 
@@ -200,6 +200,8 @@ def _visible(book: Book, access: Access, operation: Operation) -> bool:
 
 
 def _reaches(book: Book, access: Access, event: Event) -> bool:
+    if isinstance(event, GroupDefined):
+        return access.mask.selects(event.group)
     login: int | None = getattr(event, "login", None)
     if login is None:
         return True

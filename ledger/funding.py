@@ -322,10 +322,13 @@ def _reversal(book: Book, request: Request, leg: MoneyMoved, number: int) -> Mon
 
 
 def _given_back(book: Book, leg: MoneyMoved) -> tuple[GrantChange, ...]:
-    """Put credit back into the grants that it was taken from, where their server day is still open."""
+    """Put credit back into the grants that it was taken from, where their server day is still open.
+
+    A grant that has expired does not come back: it expires once.
+    """
     close = book.definitions.clock.latest_close(book.moment.recorded_at)
     back = [GrantChange(used.grant, used.expires_at, -used.amount) for used in leg.grants]
-    return tuple(change for change in back if change.expires_at >= close)
+    return tuple(change for change in back if change.expires_at >= close and change.grant != leg.corrects)
 
 
 def _used_up(account: Account, credit: int, *, first: int | None = None) -> tuple[GrantChange, ...]:

@@ -9,7 +9,8 @@ import msgspec
 from ledger.refusals import ValidationError
 
 MASK_LENGTH_MAX = 4096
-KNOWN_MAX = 65_536
+KNOWN_MAX = 16_384
+KNOWN_LENGTH_MAX = 256
 
 
 class Mask(msgspec.Struct, frozen=True):
@@ -25,10 +26,11 @@ class Mask(msgspec.Struct, frozen=True):
         return self._look(group) if known is None else known
 
     def _look(self, group: str) -> bool:
+        found = self.included.match(group) and not self.excluded.match(group)
         if len(_known) >= KNOWN_MAX:
             _known.clear()
-        found = self.included.match(group) and not self.excluded.match(group)
-        _known[(self.text, group)] = found
+        if len(self.text) <= KNOWN_LENGTH_MAX:  # callers' masks must not fill the memory
+            _known[(self.text, group)] = found
         return found
 
 

@@ -9,7 +9,7 @@ Refusal
     TooLarge            the body is beyond its limit
     TooManyRequests     come back later
     ManagerOffline      the ledger cannot answer now; repeat with the same request id
-    Fault               a fault of our own; nothing was booked
+    Fault               a fault of our own
 
 docs/api.md lists the codes in order of precedence; api/problems.py gives families their HTTP status.
 """
@@ -81,6 +81,6 @@ class ManagerOffline(Refusal):
 
 
 class Fault(Refusal):
-    """A fault of our own; nothing was booked, and the log says more."""
+    """A fault of our own; the log says more."""
 
     title = "InternalError"

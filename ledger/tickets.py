@@ -62,7 +62,7 @@ def _decide_one(book: Book, request: Request, ticket: Ticket) -> Outcome:
         return refusal
     except Exception:
         log.exception("a %s could not be decided", type(request.command).__name__)
-        return Fault("fault", "the service met a fault of its own; nothing was booked")
+        return Fault("fault", "the service met a fault of its own")
     if ticket.rehearsal or not request.dry_run:
         book.apply(events)
     return events

@@ -18,7 +18,7 @@ from ledger.account import Account
 from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after
 from ledger.clock import DayWindow
 from ledger.codec import read_event
-from ledger.commands import Request, StartSimulation
+from ledger.commands import Request, StartSimulation, limited_key
 from ledger.definitions import Definitions
 from ledger.packing import Packed, RowPacker
 from ledger.tickets import Outcome, Ticket, decide_ticket
@@ -135,7 +135,7 @@ class Transaction:
         read = await self._read(requests)
         if read.definitions_position != self.definitions.position:
             self.definitions = await self._views.load_definitions(connection)
-        if any(isinstance(request.command, StartSimulation) for request in requests):
+        if self.definitions.simulated_from is None and not read.login_max and _simulates(requests):
             self._head = Head(read.position)
         book = self._book(read, requests)
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
@@ -176,7 +176,7 @@ class Transaction:
             used={
                 (key, name): used for (key, name, day), used in read.used.items() if day == moment.server_day
             },
-            limited={key for key in map(_limited_key, requests) if key is not None},
+            limited={key for key in map(limited_key, requests) if key is not None},
             keys=read.keys,
             login_max=read.login_max,
         )
@@ -217,5 +217,5 @@ class Transaction:
             raise UnknownOutcome
 
 
-def _limited_key(request: Request) -> str | None:
-    return request.caller.key_id if request.caller.access.amount_day_max is not None else None
+def _simulates(requests: Sequence[Request]) -> bool:
+    return any(isinstance(request.command, StartSimulation) for request in requests)

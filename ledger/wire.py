@@ -19,6 +19,9 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 Params = Mapping[str, bytes | None]
+SILENCE_MAX_S: Final = 15.0
+"""How long a round trip may take before the connection counts as lost; TimeoutError is an OSError."""
+
 NO_PARAMS: Final[Params] = {}
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
@@ -62,7 +65,8 @@ class Wire:
             self._libpq.send_query_prepared(
                 statement.name, statement.values(params), statement.formats, Format.BINARY
             )
-        return await self._finish(len(steps))
+        async with asyncio.timeout(SILENCE_MAX_S):
+            return await self._finish(len(steps))
 
     def rows(self, result: PGresult) -> list[tuple[Any, ...]]:
         """Give the rows of a result."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import struct
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
@@ -65,12 +66,18 @@ class GroupCommit:
         self._connection: AsyncConnection[Any] | None = None
         self._closing = False
         self._was_alone = False
+        self._busy_since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def queue_depth(self) -> int:
         """The number of requests that wait or are being committed."""
         return self._waiting
+
+    @property
+    def busy_s(self) -> float:
+        """How long the present batch has taken so far, in seconds; 0 when none is under way."""
+        return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
 
     @property
     def definitions(self) -> Definitions:
@@ -104,7 +111,13 @@ class GroupCommit:
             return await self._enqueue(self._bulk, Ticket(requests, rehearsal=True))
         outcomes: list[Outcome] = []
         for start in range(0, len(requests), BULK_MAX):
-            outcomes += await self._enqueue(self._bulk, Ticket(requests[start : start + BULK_MAX]))
+            part = requests[start : start + BULK_MAX]
+            try:
+                outcomes += await self._enqueue(self._bulk, Ticket(part))
+            except ManagerOffline as refusal:
+                if not outcomes:
+                    raise
+                outcomes += [refusal] * len(part)  # the parts before have been booked, and say so
         return outcomes
 
     async def submit_atomic(self, requests: Sequence[Request], *, dry_run: bool = False) -> list[Outcome]:
@@ -133,8 +146,19 @@ class GroupCommit:
                 await self._arrived.wait()
                 continue
             batch = self._take()
+            self._busy_since = time.monotonic()
             await self._commit(batch)
+            self._busy_since = None
             self._waiting -= sum(len(ticket.requests) for ticket in batch)
+            if self._closing and self._connection is None:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Answer what still waits, where the database is away and the service is shutting down."""
+        left = [*self._singles, *self._bulk]
+        self._singles.clear()
+        self._bulk.clear()
+        _answer_all(left, offline("closing", "the service is shutting down"))
 
     def _take(self) -> list[Ticket]:
         """Take the next batch: singles and bulk calls up to their caps, or one that wants to be alone.

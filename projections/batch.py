@@ -23,6 +23,7 @@ from ledger.commands import (
     Request,
     Reverse,
     RevokeKey,
+    limited_key,
     logins_of,
 )
 from ledger.decide import reference_of
@@ -77,7 +78,6 @@ class BatchViews:
 
     def __init__(self) -> None:
         self._packers: dict[str, RowPacker] = {}
-        self.definitions = Definitions()
 
     def prepare(self, row_types: dict[str, int]) -> None:
         """Take the oids that the row types have in this database."""
@@ -164,11 +164,6 @@ class BatchViews:
 def row_types(connection: Connection[Any]) -> dict[str, int]:
     """Look up the oids of the row types under the connection's search path."""
     return dict(connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)]).fetchall())
-
-
-def limited_key(request: Request) -> str | None:
-    """Give the key whose daily use counts, if the request comes by one."""
-    return request.caller.key_id if request.caller.access.amount_day_max is not None else None
 
 
 def changed(book: Book, before: dict[int, Account]) -> list[Account]:

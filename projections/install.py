@@ -8,6 +8,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
+from ledger.recorder import LOCK_GATE
 from ledger.sql import migrations
 from projections.rebuild import replay
 from projections.schema import (
@@ -72,6 +73,7 @@ def _migrate_here(connection: Connection[Any], schema: str) -> list[str]:
 
 
 def _replace_views(connection: Connection[Any]) -> None:
+    connection.execute(LOCK_GATE)  # before any table: a service that runs takes its locks in this order
     for table in view_tables(connection):
         connection.execute(SQL("DROP TABLE {}").format(Identifier(table)))
     for (name,) in connection.execute(_ROW_TYPES).fetchall():

@@ -20,6 +20,7 @@ _REQUESTED = (
     ' ON e.notification_id >= r."position" AND e.notification_id < r."position" + r.size'
     " WHERE r.request_id = %(request_id)s ORDER BY 1"
 )
+_LAST = "SELECT notification_id, topic, state FROM ledger_events ORDER BY notification_id DESC LIMIT 1"
 _SWITCHES = (
     "SELECT notification_id, topic, state FROM ledger_events WHERE originator_id = %(stream)s"
     " AND topic IN ('account-opened', 'account-updated', 'account-disabled', 'account-enabled')"
@@ -51,6 +52,12 @@ async def reversed_by(connection: AsyncConnection[Any], operation: int) -> int |
     """Give the operation that reversed this one."""
     rows = await _rows(connection, _REVERSED_BY, operation=Int8(operation))
     return rows[0][0] if rows else None
+
+
+async def last_event(connection: AsyncConnection[Any]) -> Event | None:
+    """Give the event at the head of the log."""
+    events = await _events(connection, _LAST)
+    return events[0] if events else None
 
 
 async def last_switch(connection: AsyncConnection[Any], login: int) -> tuple[Event, ...]:

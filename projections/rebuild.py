@@ -8,6 +8,7 @@ everything in one snapshot and leaves nothing behind.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
@@ -26,6 +27,7 @@ from ledger.recorder import LOCK_GATE
 from ledger.transaction import BatchRead
 from projections.batch import BatchViews, row_types
 from projections.schema import check_schema, create_views, grant, schema_of, view_tables
+from projections.sql import sql
 
 CHUNK = 5_000
 DIFFERENCES_MAX = 20
@@ -34,12 +36,8 @@ _CHUNK = (
     "SELECT notification_id, originator_id, originator_version, topic, state, leaf_hash FROM ledger_events"
     " WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
 )
-_ACCOUNTS = """
-SELECT 1::smallint, login, version, balance, credit, balance_before_day, balance_before_month,
-    balance_day - date '2000-01-01', balance_month - date '2000-01-01', digits, enable::int,
-    group_name, currency, grants, NULL
-FROM accounts WHERE login = ANY(%s)
-"""
+_ACCOUNTS = sql("read_accounts").encode()
+_SHADOWS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
 
 Progress = Callable[[int], None]
 
@@ -113,7 +111,7 @@ class Replay:
 
     def _accounts(self, events: list[Event]) -> dict[int, Account]:
         logins = list({login for event in events if (login := getattr(event, "login", None)) is not None})
-        rows = self._connection.execute(_ACCOUNTS, [logins], binary=True).fetchall()
+        rows = self._connection.execute(_ACCOUNTS, {"logins": logins}, binary=True).fetchall()
         read: BatchRead = self._views.load(rows)
         return read.accounts
 
@@ -130,15 +128,12 @@ def rebuild(database_url: str, ledger: str, progress: Progress | None = None) ->
     schema, shadow = _schemas(ledger)
     with psycopg.connect(database_url, autocommit=True) as connection:
         check_schema(connection, schema)
+        _drop_leftovers(connection, schema)
         _create_shadow(connection, schema, shadow)
-        run = Replay(connection)
-        run.catch_up(progress)
-        with connection.transaction():
-            connection.execute(LOCK_GATE)
-            run.catch_up(progress)
-            _swap(connection, schema, shadow)
-        connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(shadow)))
-        return run.position
+        try:
+            return _replace(connection, schema, shadow, progress)
+        finally:
+            connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(shadow)))
 
 
 def verify(database_url: str, ledger: str, progress: Progress | None = None) -> Iterator[str]:
@@ -159,17 +154,39 @@ def verify(database_url: str, ledger: str, progress: Progress | None = None) -> 
         connection.rollback()
 
 
+def _replace(connection: Connection[Any], schema: str, shadow: str, progress: Progress | None) -> int:
+    run = Replay(connection)
+    run.catch_up(progress)
+    for table in view_tables(connection):
+        connection.execute(SQL("ANALYZE {}").format(Identifier(shadow, table)))
+    with connection.transaction():
+        connection.execute(LOCK_GATE)
+        connection.execute("SET LOCAL lock_timeout = '5s'")  # a long read must not keep the gate shut
+        run.catch_up(progress)
+        _swap(connection, schema, shadow)
+    return run.position
+
+
 def _schemas(ledger: str) -> tuple[str, str]:
+    """Give the ledger's schema, and the name of a shadow of this run's own."""
     schema = schema_of(ledger)
-    return schema, f"shadow_{schema}"
+    return schema, f"shadow_{schema}_{secrets.token_hex(4)}"
 
 
 def _create_shadow(connection: Connection[Any], schema: str, shadow: str) -> None:
-    connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(shadow)))
+    connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [shadow])  # says that its owner lives
     connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(shadow)))
     path = SQL("SET search_path TO {}, {}").format(Identifier(shadow), Identifier(schema))
     connection.execute(path)
     create_views(connection)
+
+
+def _drop_leftovers(connection: Connection[Any], schema: str) -> None:
+    """Drop the shadows of runs that were killed: nobody holds their locks."""
+    for (shadow,) in connection.execute(_SHADOWS, [f"shadow_{schema}_"]).fetchall():
+        if connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [shadow]).fetchone() == (True,):
+            connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(shadow)))
+            connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [shadow])
 
 
 def _swap(connection: Connection[Any], schema: str, shadow: str) -> None:

@@ -8,6 +8,8 @@ from api import answers
 from api.exchange import Answer, HttpRequest, reply_to_anyone, service_of
 from ledger.refusals import ManagerOffline
 
+STALLED_S = 3.0
+
 
 @get("/healthz", opt={"tag": "Health"})
 async def healthz(request: HttpRequest) -> Answer:
@@ -21,6 +23,8 @@ async def readyz(request: HttpRequest) -> Answer:
     service = service_of(request)
     if not service.ready:
         raise ManagerOffline("not_ready", "the service is starting or stopping", retry_after=1)
+    if service.writer.busy_s > STALLED_S:
+        raise ManagerOffline("not_ready", "a commit does not come to its end", retry_after=1)
     async with service.reading() as connection:
         await connection.execute("SELECT 1 FROM server LIMIT 1")
     return reply_to_anyone(request, answers.encode({"status": "ready", "ledger": service.ledger}))
