@@ -327,8 +327,9 @@ def _given_back(book: Book, leg: MoneyMoved) -> tuple[GrantChange, ...]:
     A grant that has expired does not come back: it expires once.
     """
     close = book.definitions.clock.latest_close(book.moment.recorded_at)
+    expired = leg.corrects if leg.kind == "credit" else None
     back = [GrantChange(used.grant, used.expires_at, -used.amount) for used in leg.grants]
-    return tuple(change for change in back if change.expires_at >= close and change.grant != leg.corrects)
+    return tuple(change for change in back if change.expires_at >= close and change.grant != expired)
 
 
 def _used_up(account: Account, credit: int, *, first: int | None = None) -> tuple[GrantChange, ...]:

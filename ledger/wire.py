@@ -56,7 +56,8 @@ class Wire:
         self._libpq.enter_pipeline_mode()
         for statement in statements:
             self._libpq.send_prepare(statement.name, statement.text)
-        await self._finish(len(statements))
+        async with asyncio.timeout(SILENCE_MAX_S):
+            await self._finish(len(statements))
 
     async def run(self, *steps: tuple[Prepared, Params]) -> list[PGresult]:
         """Run statements in one round trip; raises the first one's error that failed."""

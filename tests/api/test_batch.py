@@ -247,11 +247,16 @@ class TestAtomic:
         assert refused["index"] == applied
         assert served.last_position == last
 
-    def test_one_request_id_twice_in_a_call_books_nothing(self, admin: Caller) -> None:
-        login = admin.open()
-        item = deposit(login)
-        assert admin.batch(item, item, atomic=True).status == 400
-        assert admin.held(login)[0] == number("0.00")
+    @pytest.mark.parametrize(("atomic", "dry_run"), [(True, False), (False, True), (True, True)])
+    def test_one_request_id_twice_in_a_call_books_nothing(
+        self, admin: Caller, served: Served, *, atomic: bool, dry_run: bool
+    ) -> None:
+        item, other, last = deposit(admin.open()), deposit(admin.open()), served.last_position
+        refused = admin.batch(item, other, item | {"amount": 2}, atomic=atomic, dry_run=dry_run)
+        assert refused.said == (400, "repeated_field")
+        assert (refused["field"], refused["index"]) == ("requestId", 2)
+        assert served.last_position == last
+        assert statuses(admin.batch(item, other)) == [(201, None)] * 2
 
     def test_a_rehearsal_decides_and_books_nothing(self, admin: Caller, served: Served) -> None:
         login, last = admin.open(), served.last_position

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from litestar.routes import HTTPRoute
 from psycopg.sql import SQL, Identifier
 
 from api.app import create_app
-from api.database import Database
+from api.database import READERS_MAX, Database
 from api.service import Service
 from projections import install
 from tests.api.served import Caller, Served, new_id, number, within
@@ -464,6 +465,24 @@ class TestLimits:
         ]
         codes = [result.get("code") for result in caller.batch(*items)["results"]]
         assert codes == [None, "key_day_limit", None, "key_day_limit"]
+
+
+class TestAKeyIsCheckedAtOnce:
+    @pytest.mark.anyio
+    async def test_also_while_reports_hold_every_connection_that_reads(
+        self, served: Served, admin: Caller
+    ) -> None:
+        database = Database(served.database_url, "main")
+        service = Service(database, ledger="main")
+        await database.open()
+        try:
+            async with AsyncExitStack() as reports:
+                for _ in range(READERS_MAX):
+                    await reports.enter_async_context(database.reading())
+                key = await service.keys.check(f"Bearer {admin.key}".encode())
+            assert key.key_id == admin.key_id
+        finally:
+            await database.close()
 
 
 class TestAKeyLeaksNowhere:

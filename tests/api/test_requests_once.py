@@ -18,6 +18,14 @@ def deposit(caller: Caller, body: dict[str, Any], **headers: str) -> Answer:
     return caller.send("POST", "/balances/deposit", body, headers=headers)
 
 
+def nested(levels: int, *, lists: bool) -> dict[str, Any]:
+    """Give metadata of so many levels of lists or objects."""
+    inner: Any = 1
+    for _ in range(levels - 1):
+        inner = [inner] if lists else {"a": inner}
+    return {"m": inner}
+
+
 MONEY_ROUTES: dict[str, dict[str, Any]] = {
     "deposit": {"amount": 7},
     "withdraw": {"amount": 7},
@@ -215,6 +223,16 @@ class TestTheSameIdForSomethingElse:
         assert refused.said == (400, "request_id_reused")
         assert not refused.body.keys() & {"fields", "operation", "operationId"}
 
+    def test_names_nothing_of_a_group_that_the_key_may_not_see(self, admin: Caller, served: Served) -> None:
+        request_id, login = new_id(), admin.open("standard")
+        secret = {"currency": "USD", "permissions": {"secret": 1}}
+        assert admin.put("/groups/hidden", secret, request_id=request_id).status == 200
+        masked = served.caller("finance", "--groups", "standard")
+        refused = masked.book("deposit", login=login, amount=4, request_id=request_id)
+        assert refused.said == (400, "request_id_reused")
+        assert not refused.body.keys() & {"fields", "operation", "operationId"}
+        assert "secret" not in refused.text
+
     def test_is_judged_by_where_the_account_is_now(self, admin: Caller, served: Served) -> None:
         login, request_id = admin.open("standard"), new_id()
         body = {"login": login, "amount": 3}
@@ -283,6 +301,27 @@ class TestRequestIds:
     def test_an_operator_that_cannot_be_printed_is_refused(self, admin: Caller, operator: bytes) -> None:
         refused = admin.send("GET", "/groups", headers={"x-operator-id": operator})
         assert refused.said == (400, "bad_operator_id")
+
+    @pytest.mark.parametrize("levels", [33, 500, 900])
+    @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+    def test_metadata_nested_too_deep_is_refused_and_uses_its_id_not_up(
+        self, admin: Caller, levels: int, opening: bytes, closing: bytes
+    ) -> None:
+        login, request_id = admin.open(), new_id()
+        deep = b'{"m":%b1%b}' % (opening * (levels - 1), closing * (levels - 1))
+        body = b'{"login":%d,"amount":1,"metadata":%b}' % (login, deep)
+        refused = admin.post("/balances/deposit", body, request_id=request_id)
+        assert (refused.said, refused["field"]) == ((400, "metadata_too_large"), "metadata")
+        assert admin.get(f"/requests/{request_id}").said == (404, "unknown_request")
+        assert admin.book("deposit", login=login, amount=1, request_id=request_id).status == 201
+
+    @pytest.mark.parametrize("levels", [30, 32])
+    def test_metadata_nested_less_deep_is_booked_and_told_again(self, admin: Caller, levels: int) -> None:
+        body = {"login": admin.open(), "amount": 1, "metadata": nested(levels, lists=levels == 30)}
+        first = admin.post("/balances/deposit", body, request_id=f"deep-{levels}")
+        again = admin.post("/balances/deposit", body, request_id=f"deep-{levels}")
+        assert (first.status, again.said) == (201, (409, "request_applied"))
+        assert again["operation"] == first.body
 
     def test_a_refused_request_uses_its_id_not_up(self, admin: Caller) -> None:
         login = admin.open()

@@ -172,6 +172,21 @@ def test_the_server_tells_the_day_on_which_it_would_book(timeline: Timeline) -> 
         assert days(caller)[0] == deposit(caller, 2)["serverDay"]
 
 
+def test_days_never_go_back_also_where_nothing_but_a_definition_was_booked_on_the_last(
+    timeline: Timeline,
+) -> None:
+    with timeline.first("2026-11-20T22:30:00Z", UTC_DAYS) as caller:
+        deposit(caller, 100)
+        caller.put("/server", ATHENS)
+        caller.put("/groups/other", {"currency": "USD"})
+        assert days(caller)[0] == "2026-11-21"
+        assert previous(caller) == held("100.00", "0.00")
+        caller.put("/server", UTC_DAYS)
+        assert days(caller)[0] == "2026-11-21"
+        assert previous(caller) == held("100.00", "0.00")
+        assert deposit(caller, 1)["serverDay"] == "2026-11-21"
+
+
 def test_credit_expires_at_the_close_of_its_day_once_also_after_a_downtime(timeline: Timeline) -> None:
     with timeline.first("2026-01-10T12:00:00Z", UTC_DAYS) as caller:
         first = caller.booked("credit", login=LOGIN, amount=50, expiresAt="2026-01-12T09:00:00Z")

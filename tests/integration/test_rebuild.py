@@ -169,7 +169,26 @@ def tables(ledger: LedgerUnderTest) -> dict[str, list[str]]:
 
 
 def schemas(ledger: LedgerUnderTest) -> int:
-    return int(ledger.value("SELECT count(*) FROM pg_namespace WHERE nspname LIKE '%%' || %s", ledger.schema))
+    """Count the ledger's own schema and the shadows of it."""
+    query = "SELECT count(*) FROM pg_namespace WHERE nspname = %s OR starts_with(nspname, %s)"
+    return int(ledger.value(query, ledger.schema, f"shadow_{ledger.schema}_"))
+
+
+def shadow_of_no_run(ledger: LedgerUnderTest) -> str:
+    """Make a shadow that no rebuild works in; give its name."""
+    shadow = f"shadow_{ledger.schema}_0123abcd"
+    ledger.rows(f"CREATE SCHEMA {shadow}")
+    ledger.rows(f"CREATE TABLE {shadow}.accounts (login bigint)")
+    return shadow
+
+
+def kill_rebuild(ledger: LedgerUnderTest) -> None:
+    """Kill the one rebuild that runs: it holds the lock of its shadow."""
+    held = (
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    assert ledger.value(held)
 
 
 def unknown_event(ledger: LedgerUnderTest) -> int:
@@ -311,6 +330,62 @@ async def test_a_rebuild_that_was_stopped_can_be_repeated(busy: LedgerUnderTest)
     rebuilt(busy)
     assert tables(busy) == live
     assert schemas(busy) == 1
+
+
+async def test_a_rebuild_within_a_rebuild_leaves_the_live_rows_right(
+    busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = tables(busy)
+    inner: list[int] = []
+    monkeypatch.setattr(rebuild, "CHUNK", 50)
+
+    def rebuild_once(_: int) -> None:
+        if not inner:
+            inner.append(rebuilt(busy))
+            assert tables(busy) == live
+            assert schemas(busy) == 2
+
+    busy.rows("UPDATE accounts SET balance = balance + 1")
+    rebuild.rebuild(busy.database_url, busy.name, rebuild_once)
+    assert inner == [busy.positions()[-1]]
+    assert tables(busy) == live
+    assert differences(busy) == []
+    assert schemas(busy) == 1
+
+
+async def test_rebuilds_at_the_same_time_leave_the_live_rows_right(
+    busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = tables(busy)
+    monkeypatch.setattr(rebuild, "CHUNK", 50)
+    reached = await asyncio.gather(*(asyncio.to_thread(rebuilt, busy) for _ in range(3)))
+    assert set(reached) == {busy.positions()[-1]}
+    assert tables(busy) == live
+    assert schemas(busy) == 1
+
+
+async def test_a_rebuild_drops_the_shadow_of_one_that_was_killed(
+    busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = tables(busy)
+    monkeypatch.setattr(rebuild, "CHUNK", 50)
+    with pytest.raises(psycopg.OperationalError):
+        rebuild.rebuild(busy.database_url, busy.name, lambda _: kill_rebuild(busy))
+    assert tables(busy) == live
+    assert schemas(busy) == 2
+    rebuilt(busy)
+    assert tables(busy) == live
+    assert schemas(busy) == 1
+
+
+async def test_a_rebuild_leaves_a_shadow_whose_owner_lives(ledger: LedgerUnderTest) -> None:
+    shadow = shadow_of_no_run(ledger)
+    with ledger.connect() as owner:
+        owner.execute("SELECT pg_advisory_lock(hashtext(%s))", [shadow])
+        rebuilt(ledger)
+        assert schemas(ledger) == 2
+    rebuilt(ledger)
+    assert schemas(ledger) == 1
 
 
 async def test_the_ledger_is_served_while_it_is_rebuilt(busy: LedgerUnderTest) -> None:

@@ -14,10 +14,12 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from api.database import Database, UnsafeServer
+from ledger import wire
 from ledger.commands import Request, UpdateAccount
 from ledger.events import Event, MoneyMoved
 from ledger.refusals import AlreadyApplied, ManagerOffline, Refusal
-from tests.drive import HANG_S, Clock, code_of, codes_of, folded
+from tests.drive import HANG_S, Clock, code_of, codes_of, folded, settled
 from tests.make import (
     adjust,
     at,
@@ -276,6 +278,92 @@ async def test_stopping_books_what_was_accepted_and_takes_no_more(ledger: Ledger
         assert codes_of(await asyncio.gather(*waiting)) == ["booked"] * 100
         assert await desk.code(deposit(1)) == "closing"
     assert ledger.balance() == cents(100)
+
+
+async def test_a_bulk_call_cut_off_by_stopping_tells_what_it_had_booked(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk:
+        await opened(desk)
+        asked = [request(deposit(1), f"bulk-{n}") for n in range(2_500)]
+        with ledger.gate_held():
+            bulk = asyncio.create_task(desk.writer.submit_bulk(asked))
+            await desk.until_waiting()
+            stopping = asyncio.create_task(desk.writer.stop())
+            await settled(lambda: desk.writer.queue_depth == 1_000)
+        outcomes = await bulk
+        await stopping
+    assert codes_of(outcomes) == ["booked"] * 1_000 + ["closing"] * 1_500
+    booked = "SELECT count(*), count(DISTINCT request_id) FROM requests WHERE request_id LIKE 'bulk-%%'"
+    assert ledger.rows(booked) == [(1_000, 1_000)]
+    assert ledger.balance() == cents(1_000)
+
+
+async def test_a_server_silent_at_the_gate_is_offline_and_a_repeat_books_once(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ledger.desk() as desk:
+        await opened(desk)
+        pid = desk.pid
+        with ledger.gate_held(), monkeypatch.context() as patched:
+            patched.setattr(wire, "SILENCE_MAX_S", 0.05)
+            outcome = await desk.outcome(deposit(5), "silent")
+            assert still_waits(ledger, pid)
+        assert isinstance(outcome, ManagerOffline)
+        assert outcome.code == "database_away"
+        assert await desk.code(deposit(5), "silent") == "booked"
+        assert await desk.code(deposit(5), "silent") == "request_applied"
+    assert ledger.balance() == cents(5)
+    assert_live_is_the_fold_of_the_log(ledger)
+
+
+async def test_a_server_silent_while_it_books_is_offline_and_a_repeat_leaves_one_booking(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ledger.desk() as desk:
+        await opened(desk)
+        pid = desk.pid
+        with psycopg.connect(ledger.superuser) as intruder, monkeypatch.context() as patched:
+            intruder.execute("SELECT FROM accounts WHERE login = 1001 FOR UPDATE")
+            patched.setattr(wire, "SILENCE_MAX_S", 0.5)
+            outcome = await desk.outcome(deposit(5), "silent")
+            assert still_waits(ledger, pid)
+        assert isinstance(outcome, ManagerOffline)
+        assert await desk.code(deposit(5), "silent") in {"booked", "request_applied"}
+        assert await desk.code(deposit(5), "silent") == "request_applied"
+    assert ledger.balance() == cents(5)
+    assert_live_is_the_fold_of_the_log(ledger)
+
+
+async def test_stopping_ends_also_when_the_server_falls_silent(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ledger.desk() as desk:
+        await opened(desk)
+        monkeypatch.setattr(wire, "SILENCE_MAX_S", 0.2)
+        with ledger.gate_held():
+            waiting = desk.start(*(request(deposit(1), f"r-{n}") for n in range(100)))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(HANG_S):
+                await desk.writer.stop()
+            outcomes = await asyncio.gather(*waiting)
+    assert Counter(codes_of(outcomes)) == {"database_away": 32, "closing": 68}
+    assert ledger.balance() == 0
+
+
+@pytest.mark.parametrize("setting", ["off", "local", "on"])
+async def test_only_a_database_whose_commits_are_safe_is_written_to(
+    ledger: LedgerUnderTest, setting: str
+) -> None:
+    database = ledger.value("SELECT quote_ident(current_database())")
+    ledger.rows(f"ALTER DATABASE {database} SET synchronous_commit = {setting}")
+    try:
+        if setting == "off":
+            with pytest.raises(UnsafeServer, match="synchronous_commit = off"):
+                await Database(ledger.database_url, ledger.name).connect_writer()
+        else:  # no standby is named, so `local` waits for all there is
+            async with ledger.desk() as desk:
+                await opened(desk)
+    finally:
+        ledger.rows(f"ALTER DATABASE {database} RESET synchronous_commit")
 
 
 async def test_a_connection_killed_between_batches_is_replaced_unnoticed(ledger: LedgerUnderTest) -> None:
@@ -624,6 +712,11 @@ async def booked_by(desk: Desk, command: Any) -> Event:
 
 def kill(ledger: LedgerUnderTest, desk: Desk) -> None:
     assert ledger.value("SELECT pg_terminate_backend(%s, 5000)", desk.pid)
+
+
+def still_waits(ledger: LedgerUnderTest, pid: int) -> bool:
+    """Say whether the server still waits for a lock in this process."""
+    return bool(ledger.value("SELECT cardinality(pg_blocking_pids(%s)) > 0", pid))
 
 
 async def booked_until_one_waits_for_a_standby(

@@ -144,6 +144,16 @@ def test_the_first_operation_is_named_only_to_a_key_that_may_see_its_login() -> 
     assert refused(book, deposit(), "request_id_reused", "r2", caller=standard).extra.get("operation") is None
 
 
+def test_a_groups_definition_is_named_only_to_a_key_whose_mask_selects_the_group() -> None:
+    book = given(*VIP)
+    [defined] = when(book, define_group("vip", max_operation=77), "r1")
+    hidden = refused(book, deposit(5), "request_id_reused", "r1", caller=key("standard"))
+    assert hidden.extra.get("operation") is None
+    assert hidden.extra.get("fields") is None
+    told = refused(book, deposit(5, login=2001), "request_id_reused", "r1", caller=key("vip"))
+    assert told.extra["operation"] == (defined,)
+
+
 # References.
 
 

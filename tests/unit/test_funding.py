@@ -22,6 +22,7 @@ from tests.make import (
     credit,
     credit_out,
     credited,
+    define_server,
     deposit,
     deposited,
     given,
@@ -457,6 +458,15 @@ def test_credit_that_comes_back_after_its_grants_day_stays() -> None:
     assert booked(book, reverse(5)).grants == ()
 
 
+def test_credit_whose_expiry_is_reversed_comes_back_without_expiry() -> None:
+    book = given(credited(50, expires_at=at("2026-11-20 23:00")), now=at("2026-11-21 00:00:01"))
+    expiry = booked(book, ExpireCredit(login=1001, grant=4))
+    when(book, define_server("America/New_York", "17:00"))  # by which the grant's day is open again
+    assert booked(book, reverse(expiry.operation)).grants == ()
+    assert (holds(book), book.accounts[1001].grants) == ((0, cents(50)), ())
+    refused(book, ExpireCredit(login=1001, grant=4), "grant_not_open")
+
+
 def test_a_disabled_account_can_be_reversed() -> None:
     assert booked(given(deposited(), account_disabled()), reverse(4)).warnings == ("account_disabled",)
 
@@ -540,3 +550,12 @@ def test_all_other_kinds_are_the_platforms_own() -> None:
 
 def test_the_largest_amount_can_be_booked() -> None:
     assert booked(given(), deposit(AMOUNT_MAX)).balance == AMOUNT_MAX * 100
+
+
+def test_reversing_a_correction_of_a_grant_gives_the_credit_back_to_that_grant() -> None:
+    book = given(credited(50, expires_at=at("2026-12-31T12:00:00Z")))
+    grant = book.head + len(book.booked)
+    taken = booked(book, correct(credit=-20, corrects=grant))
+    assert [(left.grant, left.left) for left in book.accounts[1001].grants] == [(grant, 3_000)]
+    booked(book, reverse(taken.operation))
+    assert [(left.grant, left.left) for left in book.accounts[1001].grants] == [(grant, 5_000)]
