@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -56,6 +57,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
         """Give what is asked for, checked."""
         if self.cursor is not None and self.offset:
             raise ValidationError("cursor_and_offset", "send a cursor or an offset, not both", field="offset")
+        _check_order(self)
         return Filter(
             login=self.login,
             group_mask=None if self.group_filter is None else parse_mask(self.group_filter),
@@ -196,6 +198,22 @@ def named(events: Sequence[Event], asked: str) -> bool:
 
 def _operation(operation: int | None) -> str | None:
     return None if operation is None else f"bal_{operation}"
+
+
+def _check_order(query: HistoryQuery) -> None:
+    """Refuse ranges that end before they begin."""
+    ranges = (("to", query.since, query.until), ("toDay", query.from_day, query.to_day))
+    for field, start, end in ranges:
+        if start is not None and end is not None and end < start:
+            raise ValidationError("bad_date", f"{field} lies before the beginning of its range", field=field)
+    lowest = _amount(query.min_amount, field="minAmount")
+    highest = _amount(query.max_amount, field="maxAmount")
+    if lowest is not None and highest is not None and _value(highest) < _value(lowest):
+        raise ValidationError("bad_amount", "maxAmount is less than minAmount", field="maxAmount")
+
+
+def _value(amount: Amount) -> Fraction:
+    return Fraction(amount.units, 10**amount.digits)
 
 
 def _kinds(text: str | None) -> tuple[str, ...]:

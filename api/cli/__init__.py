@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 
+from api.bodies import YEARS
 from api.cli import keys, ledgers, serve
 from api.database import UnsafeServer
 from api.embedded import EmbeddedPostgresError
@@ -19,6 +21,8 @@ from ledger.codec import UnknownEvent
 from ledger.refusals import Refusal
 from projections.rebuild import LogBroken
 from projections.schema import SchemaOutdated
+
+DATA = Path("data")
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -33,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except SchemaOutdated as error:
-        return _fail(f"{error}; run `fundledger migrate` first")
+        return _fail(f"{error}; run `fundledger migrate{_where(arguments)}` first")
     except (Refusal, EmbeddedPostgresError, UnsafeServer, LogBroken, UnknownEvent) as error:
         return _fail(str(error))
     except psycopg.Error as error:
@@ -71,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     where = common.add_mutually_exclusive_group()
-    where.add_argument("--data", type=Path, default=Path("data"), help="directory of the embedded PostgreSQL")
+    where.add_argument("--data", type=Path, default=DATA, help="directory of the embedded PostgreSQL")
     where.add_argument("--database-url", help="URL of a PostgreSQL 15 to 18 to use instead")
     common.add_argument("--ledger", default="main", help="name of the ledger (default: main)")
     return common
@@ -138,6 +142,8 @@ def instant(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-20T09:30:00Z") from error
     if value.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} has no zone: write 2026-11-20T09:30:00Z")
+    if value.year not in YEARS:
+        raise argparse.ArgumentTypeError(f"{text!r} lies outside of {YEARS[0]}..{YEARS[-1]}")
     return value.astimezone(UTC)
 
 
@@ -153,6 +159,15 @@ def base_path(text: str) -> str:
     if not re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+/?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /mt4/manager")
     return text
+
+
+def _where(arguments: argparse.Namespace) -> str:
+    """Repeat where the command looked, for the one that mends it."""
+    if arguments.database_url is None:
+        words = "" if arguments.data == DATA else f" --data {shlex.quote(str(arguments.data))}"
+    else:
+        words = " --database-url URL"
+    return words if arguments.ledger == "main" else f"{words} --ledger {arguments.ledger}"
 
 
 def _fail(words: str) -> int:

@@ -14,7 +14,7 @@ from projections import rebuild as rebuilding
 
 def migrate(arguments: Namespace) -> int:
     """Create or update the schema of a ledger."""
-    with database_url(arguments) as url:
+    with database_url(arguments, make=True) as url:
         done = install.migrate(url, arguments.ledger)
     print("\n".join(f"applied {name}" for name in done) or "nothing to do")
     return 0
@@ -22,7 +22,7 @@ def migrate(arguments: Namespace) -> int:
 
 def create(arguments: Namespace) -> int:
     """Make a ledger; one that is there already is an error."""
-    with database_url(arguments) as url:
+    with database_url(arguments, make=True) as url:
         if arguments.name in schema.ledgers(url):
             raise ValidationError("ledger_exists", f"there is a ledger {arguments.name} already")
         install.migrate(url, arguments.name)

@@ -111,7 +111,7 @@ def _greet(arguments: Namespace, port: int) -> None:
     base_path = arguments.base_path.rstrip("/")
     print(f"fundledger serves the ledger {arguments.ledger} at http://{arguments.host}:{port}{base_path}")
     command = sys.argv[0] if sys.argv[0].endswith("fundledger") else "fundledger"
-    print(f"make a key: {command} keys create --role finance --name me{where}{ledger}", flush=True)
+    print(f"make a key: {command} keys create --role manager --name me{where}{ledger}", flush=True)
 
 
 def _exit(*_: Any) -> None:

@@ -20,11 +20,16 @@ from projections.batch import BatchViews
 
 
 @contextmanager
-def database_url(arguments: Namespace) -> Iterator[str]:
-    """Lend the URL of the command's database; the embedded one is shared with a service that runs."""
+def database_url(arguments: Namespace, *, make: bool = False) -> Iterator[str]:
+    """Lend the URL of the command's database; the embedded one is shared with a service that runs.
+
+    Only a command that makes ledgers makes a data directory: a mistyped one must not look like an empty one.
+    """
     if arguments.database_url is not None:
         yield arguments.database_url
         return
+    if not make and not (arguments.data / "postgres").exists():
+        raise FileNotFoundError(f"there is no ledger in {arguments.data}: see --data")
     with EmbeddedPostgres(arguments.data).session() as url:
         yield url
 

@@ -160,9 +160,11 @@ class TestUsage:
 
     def test_it_is_the_same_as_a_process(self) -> None:
         failed(run("keys", "create"), "usage: fundledger keys create", code=2)
-        failed(run("serve", "--ledger", "Bad Name", "--database-url", ""), "fundledger: ")
+        failed(run("serve", "--port", "0", "--ledger", "Bad Name", "--database-url", ""), "fundledger: ")
 
-    @pytest.mark.parametrize("words", ["serve", "keys list", "verify", "rebuild", "migrate", "ledgers list"])
+    @pytest.mark.parametrize(
+        "words", ["serve --port 0", "keys list", "verify", "rebuild", "migrate", "ledgers list"]
+    )
     def test_a_database_that_is_not_there_is_one_sentence(self, tmp_path: Path, words: str) -> None:
         service = Service(("--database-url", f"postgresql://x@/x?host={tmp_path}"), tmp_path / "log")
         failed(service.command(*words.split()), "fundledger: the database cannot be used:")
