@@ -162,6 +162,11 @@ class TestUsage:
         failed(run("keys", "create"), "usage: fundledger keys create", code=2)
         failed(run("serve", "--port", "0", "--ledger", "Bad Name", "--database-url", ""), "fundledger: ")
 
+    @pytest.mark.parametrize("words", ["keys list", "verify", "rebuild", "ledgers list"])
+    def test_a_mistyped_data_directory_is_not_made(self, tmp_path: Path, words: str) -> None:
+        failed(run(*words.split(), "--data", str(tmp_path / "typo")), "there is no ledger in")
+        assert not (tmp_path / "typo").exists()
+
     @pytest.mark.parametrize(
         "words", ["serve --port 0", "keys list", "verify", "rebuild", "migrate", "ledgers list"]
     )
@@ -175,7 +180,7 @@ class TestServe:
         self, database_url: str, tmp_path: Path
     ) -> None:
         service = Service(("--database-url", database_url), tmp_path / "log", ledger="unmigrated")
-        failed(service.run("serve", "--port", "0"), "run `fundledger migrate` first")
+        failed(service.run("serve", "--port", "0"), "run `fundledger migrate --database-url URL")
         assert service.command("migrate").code == 0
         try:
             service.start()
@@ -252,7 +257,7 @@ class TestDataDirectory:
 
     def test_a_command_makes_what_is_missing(self) -> None:
         with embedded_service(begin=False) as service:
-            failed(service.run("keys", "list"), "run `fundledger migrate` first")
+            failed(service.run("keys", "list"), "there is no ledger in")
             assert service.run("migrate").output.splitlines()[0].startswith("applied ")
             assert service.run("keys", "list").output == ""
 
@@ -260,7 +265,7 @@ class TestDataDirectory:
         with data_directory() as data:
             data.mkdir()
             (data / "letter.txt").write_text("dear")
-            failed(run("keys", "list", "--data", str(data)), "is not a data directory of fundledger")
+            failed(run("migrate", "--data", str(data)), "is not a data directory of fundledger")
             assert [path.name for path in data.iterdir()] == ["letter.txt"]
 
 
@@ -405,7 +410,9 @@ class TestLedgers:
         self, database_url: str, tmp_path: Path, words: str
     ) -> None:
         service = Service(("--database-url", database_url), tmp_path / "log", ledger="nosuch")
-        failed(service.run(*words.split()), "run `fundledger migrate` first")
+        failed(
+            service.run(*words.split()), "run `fundledger migrate --database-url URL --ledger nosuch` first"
+        )
 
 
 class TestVerifyAndRebuild:

@@ -515,3 +515,17 @@ class TestCsv:
     def test_what_cannot_be_asked_is_refused_before_any_line(self, admin: Caller) -> None:
         assert admin.get("/balances/history", format="csv", login=424242).said == (400, "unknown_login")
         assert admin.get("/balances/history", format="csv", cursor="x").said == (400, "bad_cursor")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"from": "2026-11-21T00:00:00Z", "to": "2026-11-20T00:00:00Z"}, "bad_date"),
+        ({"fromDay": "2026-11-21", "toDay": "2026-11-20"}, "bad_date"),
+        ({"minAmount": "10.5", "maxAmount": "10"}, "bad_amount"),
+    ],
+)
+def test_a_range_that_ends_before_it_begins_is_refused(
+    admin: Caller, query: dict[str, str], said: str
+) -> None:
+    assert admin.get("/balances/history", **query).said == (400, said)
