@@ -14,13 +14,6 @@ from ledger.money import format_minor
 
 Body = dict[str, Any]
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
-
-
-def encode(body: object) -> bytes:
-    """Give the JSON of a body."""
-    return _encoder.encode(body)
-
 
 def money(minor: int, digits: int) -> msgspec.Raw:
     """Give an amount as a JSON number with exactly the currency's digits."""

@@ -10,10 +10,11 @@ import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from api import answers, bodies
+from api import bodies
 from api.middleware import Ask, request_id_in
 from api.service import Service
 from ledger.commands import Command, money_command
+from ledger.events import to_json
 from ledger.refusals import NotFound, TooLarge, ValidationError
 
 HttpRequest = Request[Any, Any, Any]
@@ -49,7 +50,7 @@ def ask_of(request: HttpRequest) -> Ask:
 def reply(ask: Ask, body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """Give the answer of a body."""
     found = {"x-request-id": ask.request_id, **(headers or {})}
-    return ASGIResponse(body=answers.encode(body), headers=found, status_code=status, media_type=JSON)
+    return ASGIResponse(body=to_json(body), headers=found, status_code=status, media_type=JSON)
 
 
 def reply_to_anyone(request: HttpRequest, body: bytes, media_type: str = JSON) -> Answer:

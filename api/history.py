@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -208,12 +207,8 @@ def _check_order(query: HistoryQuery) -> None:
             raise ValidationError("bad_date", f"{field} lies before the beginning of its range", field=field)
     lowest = _amount(query.min_amount, field="minAmount")
     highest = _amount(query.max_amount, field="maxAmount")
-    if lowest is not None and highest is not None and _value(highest) < _value(lowest):
+    if lowest is not None and highest is not None and highest.value < lowest.value:
         raise ValidationError("bad_amount", "maxAmount is less than minAmount", field="maxAmount")
-
-
-def _value(amount: Amount) -> Fraction:
-    return Fraction(amount.units, 10**amount.digits)
 
 
 def _kinds(text: str | None) -> tuple[str, ...]:

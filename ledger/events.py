@@ -238,6 +238,11 @@ def encode(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
+def to_json(value: object) -> bytes:
+    """Give the JSON of plain values, decimals as exact numbers."""
+    return _encoder.encode(value)
+
+
 def decode(state: bytes) -> AnyEvent:
     """Read an event back from its canonical bytes; msgspec.ValidationError for an unknown type."""
     event: AnyEvent = _decoder.decode(state)

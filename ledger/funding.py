@@ -199,10 +199,10 @@ def check_limits(book: Book, request: Request) -> None:
     if asked is None:
         return
     account, amount = asked
-    if access.amount_max is not None and amount > _value(access.amount_max):
+    if access.amount_max is not None and amount > access.amount_max.value:
         raise PermissionDenied("key_limit", "the amount is above what this key may move at once")
     used = Fraction(book.used.get((key_id, account.currency), 0), 10**account.digits)
-    if access.amount_day_max is not None and used + amount > _value(access.amount_day_max):
+    if access.amount_day_max is not None and used + amount > access.amount_day_max.value:
         raise PermissionDenied("key_day_limit", "the amount is above what is left to this key today")
 
 
@@ -210,9 +210,9 @@ def _asked(book: Book, command: Command) -> tuple[Account, Fraction] | None:
     """Give the account and the amount that count against a key's limits, before any rule of money."""
     match command:
         case Deposit() | Withdraw() | GiveCredit():
-            return book.accounts[command.login], abs(_value(command.amount))
+            return book.accounts[command.login], abs(command.amount.value)
         case Transfer():
-            return book.accounts[command.source], _value(command.amount)
+            return book.accounts[command.source], command.amount.value
         case Correct():
             return book.accounts[command.login], _larger(command.balance, command.credit)
         case Adjust(kind="negative-balance"):
@@ -228,12 +228,8 @@ def _asked(book: Book, command: Command) -> tuple[Account, Fraction] | None:
             return None
 
 
-def _value(amount: Amount) -> Fraction:
-    return Fraction(amount.units, 10**amount.digits)
-
-
 def _larger(*amounts: Amount | None) -> Fraction:
-    return max((abs(_value(amount)) for amount in amounts if amount is not None), default=Fraction(0))
+    return max((abs(amount.value) for amount in amounts if amount is not None), default=Fraction(0))
 
 
 def _booked(  # noqa: PLR0913 - one line for each fact of a leg

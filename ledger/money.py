@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,11 @@ class Amount(msgspec.Struct, frozen=True, gc=False):
         while digits and units % 10 == 0:
             units, digits = units // 10, digits - 1
         return units, digits
+
+    @property
+    def value(self) -> Fraction:
+        """The amount as an exact number, for comparing amounts of different digits."""
+        return Fraction(self.units, 10**self.digits)
 
     @property
     def is_zero(self) -> bool:

@@ -1,7 +1,7 @@
 """The writer's way to the server: prepared statements in pipelines, straight on libpq.
 
-psycopg's cursors cost about 0.3 ms of Python for the two round trips of a batch, as much as deciding
-and packing forty deposits. The connection stays psycopg's: it opens, closes and runs rare statements.
+psycopg's cursors cost more Python for the two round trips of a small batch than its decisions do. The
+connection stays psycopg's: it opens, closes and runs rare statements.
 """
 
 from __future__ import annotations

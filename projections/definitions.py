@@ -10,9 +10,16 @@ import msgspec
 
 from ledger.clock import ServerClock
 from ledger.definitions import Definitions, Group
-from ledger.events import Event, GroupDefined, KeyCreated, KeyRevoked, ServerDefined, SimulationStarted
-
-Statement = tuple[str, dict[str, Any]]
+from ledger.events import (
+    Event,
+    GroupDefined,
+    KeyCreated,
+    KeyRevoked,
+    ServerDefined,
+    SimulationStarted,
+    to_json,
+)
+from projections.statements import Statement, fields_of
 
 GROUPS = (
     'SELECT "position", group_name, version, currency, digits, leverage, equity_mode, withdraw_policy,'
@@ -60,7 +67,6 @@ _REVOKE_KEY = (
     "UPDATE keys SET version = %(version)s, revoked_at = least(revoked_at, %(revoked_at)s)"
     " WHERE key_id = %(key)s"
 )
-_json = msgspec.json.Encoder(decimal_format="number")
 _tree = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
@@ -68,17 +74,17 @@ def statements(event: Event) -> list[Statement]:
     """Give the statements by which the event changes these rows."""
     match event:
         case GroupDefined():
-            permissions = None if event.permissions is None else _json.encode(event.permissions).decode()
-            return [(_PUT_GROUP, _fields(event) | {"permissions": permissions})]
+            permissions = None if event.permissions is None else to_json(event.permissions).decode()
+            return [(_PUT_GROUP, fields_of(event) | {"permissions": permissions})]
         case ServerDefined():
-            return [(_PUT_SERVER, _fields(event))]
+            return [(_PUT_SERVER, fields_of(event))]
         case SimulationStarted():
-            return [(_SIMULATE, _fields(event) | _new_server())]
+            return [(_SIMULATE, fields_of(event) | _new_server())]
         case KeyCreated():
             lists = {"scopes": list(event.scopes), "logins": _list(event.logins)}
-            return [(_ADD_KEY, _fields(event) | lists)]
+            return [(_ADD_KEY, fields_of(event) | lists)]
         case KeyRevoked():
-            return [(_REVOKE_KEY, _fields(event))]
+            return [(_REVOKE_KEY, fields_of(event))]
         case _:
             return []
 
@@ -119,10 +125,6 @@ def _new_server() -> dict[str, Any]:
         "overnight_days": new.clock.overnight_days,
         "book_currency": new.book_currency,
     }
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in event.__struct_fields__}
 
 
 def _list(values: tuple[int, ...] | None) -> list[int] | None:

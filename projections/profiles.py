@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ledger.events import AccountDisabled, AccountEnabled, AccountOpened, AccountUpdated, Event
-
-Statement = tuple[str, dict[str, Any]]
+from projections.statements import Statement, fields_of
 
 TEXTS = ("name", "email", "country", "phone", "address", "city", "zipcode", "comment")
 PROFILE_FIELDS = (
@@ -51,15 +48,11 @@ def statements(event: Event) -> list[Statement]:
     """Give the statements by which the event changes these rows; money columns are not theirs."""
     match event:
         case AccountOpened():
-            row = _fields(event) | {"server_month": event.server_day.replace(day=1)}
+            row = fields_of(event) | {"server_month": event.server_day.replace(day=1)}
             return [(_OPEN_ACCOUNT, row), (_OPEN_PROFILE, row)]
         case AccountUpdated():
-            return [(_UPDATE_ACCOUNT, _fields(event)), (_UPDATE_PROFILE, _fields(event))]
+            return [(_UPDATE_ACCOUNT, fields_of(event)), (_UPDATE_PROFILE, fields_of(event))]
         case AccountDisabled() | AccountEnabled():
             return [(_ENABLE, {"login": event.login, "enable": isinstance(event, AccountEnabled)})]
         case _:
             return []
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in event.__struct_fields__}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from litestar import get
 
-from api import answers
 from api.exchange import Answer, HttpRequest, reply_to_anyone, service_of
+from ledger.events import to_json
 from ledger.refusals import ManagerOffline
 
 STALLED_S = 3.0
@@ -14,7 +14,7 @@ STALLED_S = 3.0
 @get("/healthz", opt={"tag": "Health"})
 async def healthz(request: HttpRequest) -> Answer:
     """Say that the process is there."""
-    return reply_to_anyone(request, answers.encode({"status": "ok"}))
+    return reply_to_anyone(request, to_json({"status": "ok"}))
 
 
 @get("/readyz", opt={"tag": "Health"})
@@ -27,7 +27,7 @@ async def readyz(request: HttpRequest) -> Answer:
         raise ManagerOffline("not_ready", "a commit does not come to its end", retry_after=1)
     async with service.reading() as connection:
         await connection.execute("SELECT 1 FROM server LIMIT 1")
-    return reply_to_anyone(request, answers.encode({"status": "ready", "ledger": service.ledger}))
+    return reply_to_anyone(request, to_json({"status": "ready", "ledger": service.ledger}))
 
 
 HANDLERS = [healthz, readyz]

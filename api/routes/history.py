@@ -24,7 +24,7 @@ from projections.history_csv import csv_header, csv_lines
 from projections.history_filter import read_cursor
 
 LIMIT = 100
-CSV_CHUNK = 1_000  # about 11 ms of the event loop
+CSV_CHUNK = 1_000  # short enough not to hold up the event loop
 CSV = "text/csv"
 _TAG = "History"
 
