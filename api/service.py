@@ -24,13 +24,8 @@ from ledger.events import Event, GroupDefined, MoneyMoved, ServerDefined, Simula
 from ledger.refusals import ManagerOffline, NotFound, PermissionDenied, Refusal
 from ledger.tickets import Outcome
 from ledger.writer import GroupCommit
-from projections import accounts, operations
+from projections import accounts, keys, operations
 from projections.batch import BatchViews
-
-_KEY = (
-    "SELECT key_id, name, scopes, groups, logins, amount_max, amount_day_max, secret_hash, expires_at,"
-    " revoked_at FROM keys WHERE key_id = %s"
-)
 
 
 class Days(msgspec.Struct, frozen=True):
@@ -176,7 +171,7 @@ class Service:
     async def _load_key(self, key_id: str) -> Key | None:
         try:
             async with self.database.checking() as connection:
-                row = await (await connection.execute(_KEY, [key_id])).fetchone()
+                row = await keys.checked(connection, key_id)
         except AWAY as error:
             detail = "the ledger's database cannot be reached"
             raise ManagerOffline("database_away", detail, retry_after=1) from error

@@ -10,9 +10,7 @@ from psycopg import AsyncConnection
 from api.clocks import Now, real_now, simulated_from
 from ledger.definitions import Definitions
 from ledger.refusals import ValidationError
-from projections import operations
-
-_REAL = "SELECT 1 FROM accounts LIMIT 1"
+from projections import accounts, operations
 
 
 async def choose_clock(
@@ -39,6 +37,6 @@ async def last_recorded(connection: AsyncConnection[Any]) -> datetime | None:
 
 
 async def _check_not_real(connection: AsyncConnection[Any]) -> None:
-    if await (await connection.execute(_REAL)).fetchone() is not None:
+    if await accounts.any_account(connection):
         detail = "a ledger with real operations cannot be simulated"
         raise ValidationError("ledger_is_real", detail, field="simulate-from")

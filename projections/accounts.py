@@ -102,6 +102,11 @@ async def view(
     return None if row is None else AccountView(**dict(zip(AccountView.__struct_fields__, row, strict=True)))
 
 
+async def any_account(connection: AsyncConnection[Any]) -> bool:
+    """Tell whether the ledger has an account: then it is real, unless it is simulated."""
+    return await (await connection.execute(_ANY)).fetchone() is not None
+
+
 async def group_of(connection: AsyncConnection[Any], login: int) -> str | None:
     """Give the account's present group, or None where there is no account."""
     row = await (await connection.execute(_GROUP_OF, [login])).fetchone()
@@ -140,6 +145,7 @@ async def expired_grants(connection: AsyncConnection[Any], close: datetime) -> l
     return [(login, grant) for login, grant in rows]
 
 
+_ANY = "SELECT 1 FROM accounts LIMIT 1"
 _GROUP_OF = "SELECT group_name FROM accounts WHERE login = %s"
 _EXPIRED = """
 SELECT login, (g ->> 0)::bigint FROM accounts, jsonb_array_elements(grants::jsonb) AS g

@@ -18,21 +18,13 @@ from ledger.commands import CreateKey, Request, RevokeKey
 from ledger.masks import parse_mask
 from ledger.money import parse_amount_text
 from ledger.refusals import NotFound, ValidationError
+from projections import keys as rows_of_keys
 from projections import schema
 
 __all__ = ["ROLES", "create", "logins", "revoke", "rotate", "show"]
 
 NAME_MAX = 128
 OVERLAP_MAX_S = 366 * 86_400
-_KEYS = (
-    "SELECT key_id, name, role, groups, logins, amount_max, amount_day_max, expires_at, revoked_at"
-    " FROM keys ORDER BY position"
-)
-_ONE = (
-    "SELECT name, role, scopes, groups, logins, amount_max, amount_day_max, expires_at FROM keys"
-    " WHERE key_id = %(key)s AND (revoked_at IS NULL OR revoked_at > %(now)s)"
-    " AND (expires_at IS NULL OR expires_at > %(now)s)"
-)
 
 
 def create(arguments: Namespace) -> int:
@@ -60,7 +52,7 @@ def create(arguments: Namespace) -> int:
 def show(arguments: Namespace) -> int:
     """List the keys without their secrets."""
     with database_url(arguments) as url, _connect(url, arguments.ledger) as connection:
-        rows = connection.execute(_KEYS).fetchall()
+        rows = rows_of_keys.listed(connection)
     for key_id, name, role, groups, only, amount_max, amount_day_max, expires_at, revoked_at in rows:
         reach = groups if only is None else f"{groups} {','.join(map(str, only))}"
         limits = f"{amount_max or '-'}/{amount_day_max or '-'}"
@@ -106,8 +98,7 @@ def logins(text: str) -> tuple[int, ...]:
 
 
 def _living(connection: psycopg.Connection[Any], key_id: str) -> tuple[Any, ...]:
-    found = {"key": key_id, "now": real_now()}
-    row: tuple[Any, ...] | None = connection.execute(_ONE, found).fetchone()
+    row = rows_of_keys.living(connection, key_id, real_now())
     if row is None:
         raise NotFound("unknown_key", f"there is no living key {key_id}")
     return row
