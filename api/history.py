@@ -14,7 +14,7 @@ from api import answers
 from api.answers import Body, money
 from api.bodies import Instant, Login, instant
 from ledger.commands import Access
-from ledger.events import Event, GroupDefined, KeyCreated, KeyRevoked, MoneyMoved, encode, operation_id
+from ledger.events import Event, KeyCreated, KeyRevoked, MoneyMoved, encode, operation_id
 from ledger.funding import ADJUST_KINDS
 from ledger.masks import parse_mask
 from ledger.money import Amount, parse_amount_text
@@ -166,14 +166,10 @@ async def check_visible(connection: AsyncConnection[Any], events: Sequence[Event
     """Refuse an operation that does not exist for this key, or is outside of its reach."""
     if not events or isinstance(events[0], KeyCreated | KeyRevoked):
         raise NotFound("unknown_operation", "there is no such operation")
-    for event in events:
-        login: int | None = getattr(event, "login", None)
-        group = event.group if isinstance(event, GroupDefined) else None
-        if login is not None:
-            group = await accounts.group_of(connection, login)
-        reached = access.mask.selects(group or "") if login is None else access.reaches(login, group or "")
-        if group is not None and not reached:
-            raise PermissionDenied("outside_mask", "the operation is outside this key's reach")
+    logins = {event.login for event in events if hasattr(event, "login")}
+    groups = {login: await accounts.group_of(connection, login) or "" for login in logins}
+    if not all(access.sees(event, groups) for event in events):
+        raise PermissionDenied("outside_mask", "the operation is outside this key's reach")
 
 
 async def answers_to(connection: AsyncConnection[Any], events: Sequence[Event]) -> Body:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
 
+from ledger.events import Event, GroupDefined
 from ledger.masks import ALL, Mask
 from ledger.money import Amount
 
@@ -22,6 +24,15 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     def reaches(self, login: int, group: str) -> bool:
         """Tell whether the account is inside the mask and the list of logins."""
         return (self.logins is None or login in self.logins) and self.mask.selects(group)
+
+    def sees(self, event: Event, groups: Mapping[int, str]) -> bool:
+        """Tell whether a caller may be told of an event, given the accounts' present groups by login."""
+        if isinstance(event, GroupDefined):
+            return self.mask.selects(event.group)
+        login: int | None = getattr(event, "login", None)
+        if login is None:
+            return True
+        return login in groups and self.reaches(login, groups[login])
 
 
 EVERYTHING = Access()

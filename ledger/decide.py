@@ -36,7 +36,7 @@ from ledger.commands import (
     Withdraw,
     logins_of,
 )
-from ledger.events import Event, GroupDefined, MoneyMoved
+from ledger.events import Event, MoneyMoved
 from ledger.refusals import AlreadyApplied, NotFound, PermissionDenied, ValidationError
 from ledger.requests import content_of_command, content_of_events, differences
 
@@ -196,14 +196,12 @@ def _same_booking(command: Note, first: Operation) -> bool:
 
 
 def _visible(book: Book, access: Access, operation: Operation) -> bool:
-    return all(_reaches(book, access, event) for event in operation)
+    groups = {login: account.group for event in operation for login, account in _account(book, event)}
+    return all(access.sees(event, groups) for event in operation)
 
 
-def _reaches(book: Book, access: Access, event: Event) -> bool:
-    if isinstance(event, GroupDefined):
-        return access.mask.selects(event.group)
+def _account(book: Book, event: Event) -> Iterator[tuple[int, Account]]:
     login: int | None = getattr(event, "login", None)
-    if login is None:
-        return True
-    account = book.accounts.get(login)
-    return account is not None and access.reaches(login, account.group)
+    account = None if login is None else book.accounts.get(login)
+    if account is not None:
+        yield account.login, account
