@@ -82,4 +82,6 @@ def _leg(event: MoneyMoved, *, dry_run: bool) -> Body:
         body["corrects"] = f"bal_{event.corrects}"
     if event.warnings:
         body["warnings"] = event.warnings
+    if "figures_stale" in event.warnings:
+        body["stale"] = True
     return body

@@ -8,7 +8,7 @@ from litestar.middleware import DefineMiddleware
 
 from api import openapi, problems
 from api.middleware import Gatekeeper
-from api.routes import batch, funding, health, history, ledger, users
+from api.routes import accounts, audit, batch, feed, funding, health, history, ledger, reports, users
 from api.service import Service
 
 ROUTES = [
@@ -16,7 +16,11 @@ ROUTES = [
     *batch.HANDLERS,
     *history.HANDLERS,
     *users.HANDLERS,
+    *accounts.HANDLERS,
     *ledger.HANDLERS,
+    *reports.HANDLERS,
+    *audit.HANDLERS,
+    *feed.HANDLERS,
     *health.HANDLERS,
 ]
 
@@ -27,6 +31,7 @@ def create_app(service: Service, *, base_path: str = "/") -> Litestar:
         route_handlers=[Router(base_path, route_handlers=[*ROUTES, *openapi.handlers(ROUTES, base_path)])],
         middleware=[DefineMiddleware(Gatekeeper, keys=service.keys)],
         exception_handlers=problems.HANDLERS,
+        before_send=[service.metrics.count_answer],
         openapi_config=None,
         state=State({"service": service}),
         logging_config=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -82,13 +82,29 @@ _item: Any = bodies.decoder(Item)  # type: ignore[arg-type]
 _peek = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Batch:
-    """One call's items: parsed, or refused each for itself."""
+class Unfit(msgspec.Struct, frozen=True):
+    """An item that was refused before it could be carried out."""
 
-    def __init__(self, service: Service, ask: Ask, body: BatchBody, *, dry_run: bool) -> None:
+    refusal: Refusal
+    request_id: str | None
+
+
+class Batch:
+    """One call's items: parsed, or refused each for itself. `keep` is told of each item that is refused."""
+
+    def __init__(
+        self,
+        service: Service,
+        ask: Ask,
+        body: BatchBody,
+        *,
+        dry_run: bool,
+        keep: Callable[[Refusal, str | None], None],
+    ) -> None:
         self._service = service
         self._ask = ask
         self._dry_run = dry_run
+        self._keep = keep
         self._atomic = body.atomic
         self._parsed = [self._parse(item) for item in body.operations]
         if body.atomic or dry_run:
@@ -104,18 +120,23 @@ class Batch:
         await self._service.explained(outcomes, self._ask)
         arrived = iter(outcomes)
         return [
-            self._result(parsed.request_id, next(arrived)) if isinstance(parsed, Request) else parsed
+            self._result(parsed.request_id, next(arrived))
+            if isinstance(parsed, Request)
+            else self._refused(parsed.refusal, parsed.request_id)
             for parsed in self._parsed
         ]
 
     async def _all(self) -> list[Body]:
         for index, parsed in enumerate(self._parsed):
-            if not isinstance(parsed, Request):
-                raise _Refused.at(index, parsed)
+            if isinstance(parsed, Unfit):
+                parsed.refusal.extra |= {"index": index, "item": parsed.request_id}
+                raise parsed.refusal
         requests = [parsed for parsed in self._parsed if isinstance(parsed, Request)]
         outcomes = await self._service.writer.submit_atomic(requests, dry_run=self._dry_run)
         await self._service.explained(outcomes, self._ask)
-        _raise_refused(outcomes)
+        if (refused := _first_refused(requests, outcomes)) is not None:
+            self._keep_beside(refused, requests, outcomes)
+            raise refused
         return [
             self._result(request.request_id, outcome)
             for request, outcome in zip(requests, outcomes, strict=True)
@@ -131,7 +152,7 @@ class Batch:
                     raise ValidationError("repeated_field", detail, field="requestId", index=index)
                 seen.add(parsed.request_id)
 
-    def _parse(self, raw: msgspec.Raw) -> Request | Body:
+    def _parse(self, raw: msgspec.Raw) -> Request | Unfit:
         request_id = _request_id(raw)
         try:
             item: Item = _item(raw)
@@ -141,42 +162,41 @@ class Batch:
                 command=item.command(), request_id=checked, caller=self._ask.caller, dry_run=self._dry_run
             )
         except Refusal as refusal:
-            return _problem(refusal, request_id)
+            return Unfit(refusal, request_id)
 
     def _result(self, request_id: str, outcome: Outcome) -> Body:
         if isinstance(outcome, Refusal):
-            return _problem(outcome, request_id)
+            return self._refused(outcome, request_id)
         status = 200 if self._dry_run else 201
         return answers.booked(outcome, dry_run=self._dry_run) | {"httpStatus": status}
 
+    def _refused(self, refusal: Refusal, request_id: str | None) -> Body:
+        self._keep(refusal, request_id)
+        body = problems.problem(refusal, request_id)
+        return body | {"httpStatus": body["status"]}
 
-class _Refused(Refusal):
-    """An item that could not be parsed, in a call that books all or nothing."""
+    def _keep_beside(
+        self, refused: Refusal, requests: Sequence[Request], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Tell of the items whose refusals the answer to the call does not show."""
+        for request, outcome in zip(requests, outcomes, strict=False):
+            if isinstance(outcome, Refusal) and outcome is not refused:
+                self._keep(outcome, request.request_id)
 
-    @staticmethod
-    def at(index: int, problem: Body) -> Refusal:
-        family = next(family for family in problems.STATUS if family.title == problem["title"])
-        return family(problem["code"], problem["detail"], field=problem.get("field"), index=index)
 
-
-def _raise_refused(outcomes: Sequence[Outcome]) -> None:
-    """Raise for the first refused item; a call of which only some items were applied is wrong as such."""
+def _first_refused(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> Refusal | None:
+    """Give the first item's refusal; a call of which only some items were applied is wrong as such."""
     refused = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)]
     if not refused:
-        return
+        return None
     applied = [index for index, outcome in refused if isinstance(outcome, AlreadyApplied)]
     index, refusal = refused[0]
     if applied and len(applied) < len(outcomes):
-        raise ValidationError(
-            "batch_partly_applied", "some of these operations were applied before", index=applied[0]
-        )
-    refusal.extra["index"] = index
-    raise refusal
-
-
-def _problem(refusal: Refusal, request_id: str | None) -> Body:
-    body = problems.problem(refusal, request_id)
-    return body | {"httpStatus": body["status"]}
+        index = applied[0]
+        refusal = ValidationError("batch_partly_applied", "some of these operations were applied before")
+        refusal.decided = not requests[index].dry_run
+    refusal.extra |= {"index": index, "item": requests[index].request_id}
+    return refusal
 
 
 def _request_id(raw: msgspec.Raw) -> str | None:

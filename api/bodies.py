@@ -17,7 +17,7 @@ from msgspec import Meta
 from ledger import commands
 from ledger.commands import Command
 from ledger.funding import ADJUST_KINDS
-from ledger.money import Amount, check_currency, parse_amount
+from ledger.money import Amount, check_currency, format_minor, parse_amount
 from ledger.refusals import ValidationError
 
 BODY_MAX: Final = 64 * 1024
@@ -265,6 +265,37 @@ class GroupBody(Body, frozen=True, kw_only=True):
         )
 
 
+class SymbolBody(Body, frozen=True, kw_only=True):
+    """PUT /symbols/{symbol}."""
+
+    digits: Annotated[int, Meta(ge=0, le=10)]
+    contract_size: Money
+    base_currency: str
+    profit_currency: str
+    margin_rate: Money | msgspec.UnsetType = msgspec.UNSET
+    swap_long: Money | msgspec.UnsetType = msgspec.UNSET
+    swap_short: Money | msgspec.UnsetType = msgspec.UNSET
+    spread: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    trade_mode: Literal["full", "close_only", "disabled"] | None = None
+    description: Text | None = None
+
+    def command_for(self, symbol: str) -> Command:
+        """Give the command for the symbol in the path."""
+        return commands.DefineSymbol(
+            symbol=symbol_name(symbol),
+            digits=self.digits,
+            contract_size=_plain(positive(self.contract_size, field="contractSize")),
+            base_currency=check_currency(self.base_currency, field="baseCurrency"),
+            profit_currency=check_currency(self.profit_currency, field="profitCurrency"),
+            margin_rate=_rate(self.margin_rate, field="marginRate"),
+            swap_long=_rate(self.swap_long, field="swapLong", signed=True),
+            swap_short=_rate(self.swap_short, field="swapShort", signed=True),
+            spread=self.spread,
+            trade_mode=self.trade_mode,
+            description=text(self.description, field="description"),
+        )
+
+
 class ServerBody(Body, frozen=True, kw_only=True):
     """PUT /server."""
 
@@ -303,6 +334,14 @@ def decoder(body: type[T]) -> Callable[[bytes], T]:
             raise ValidationError("body_malformed", "the body is not valid JSON") from error
 
     return decode
+
+
+def checked(values: dict[str, Any], body: type[T]) -> T:
+    """Hold values against a body's types and bounds, as if they had come as JSON; failures name the field."""
+    try:
+        return msgspec.convert(values, body)
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error)) from error
 
 
 def converted(values: dict[str, str], query: type[T]) -> T:
@@ -372,7 +411,7 @@ def required_text(value: str, *, field: str) -> str:
 
 def clean(value: str, *, field: str) -> str:
     """Refuse text that the database cannot hold: it would fail its neighbours in a batch too."""
-    if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+    if _NOT_TEXT.search(value):
         raise ValidationError("bad_text", f"{field} holds a NUL or half a character", field=field)
     return value
 
@@ -388,6 +427,15 @@ def group_name(value: str) -> str:
     return clean(value, field="group")
 
 
+def symbol_name(value: str, *, field: str = "symbol") -> str:
+    """Give the name of a symbol."""
+    if not _SYMBOL.fullmatch(value):
+        raise ValidationError("bad_symbol", f"{field} has 1..32 characters, none of them blank", field=field)
+    return clean(value, field=field)
+
+
+_SYMBOL = re.compile(r"[^\s\x00-\x1f\x7f]{1,32}")
+_NOT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _OPERATION_ID = re.compile(r"bal_[1-9][0-9]{0,17}")
 _GROUP = re.compile(r"[^\s,*!\x00-\x1f\x7f]{1,64}")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
@@ -451,9 +499,23 @@ def _level(token: msgspec.Raw | msgspec.UnsetType, *, field: str) -> str | None:
         return None
     if amount.negative:
         raise ValidationError("amount_not_positive", f"{field} must be above zero", field=field)
+    return _plain(amount)
+
+
+def _rate(token: msgspec.Raw | msgspec.UnsetType, *, field: str, signed: bool = False) -> str | None:
+    """Parse a decimal that may be zero, and below it where it is signed."""
+    if isinstance(token, msgspec.UnsetType) or bytes(token) == b"null":
+        return None
+    amount = parse_amount(token, field=field)
+    if amount.negative and not signed:
+        raise ValidationError("amount_not_positive", f"{field} must not be below zero", field=field)
+    return _plain(amount)
+
+
+def _plain(amount: Amount) -> str:
+    """Give an amount as text without trailing zero decimals: the same text for the same value."""
     units, digits = amount.normalized()
-    whole = str(units).rjust(digits + 1, "0")
-    return f"{whole[:-digits]}.{whole[-digits:]}" if digits else whole
+    return format_minor(units, digits)
 
 
 def _ceiling(token: msgspec.Raw | msgspec.UnsetType) -> Amount | None:

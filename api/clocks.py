@@ -27,3 +27,19 @@ def simulated_from(start: datetime) -> Now:
 def stopped_at(instant: datetime) -> Now:
     """Give a clock that stands still, for commands that only stamp a ledger's last recorded time."""
     return lambda: instant
+
+
+class SteppedClock:
+    """A clock that stands still until it is put on, for a past that is lived through at once."""
+
+    def __init__(self, instant: datetime) -> None:
+        self._instant = instant
+
+    def __call__(self) -> datetime:
+        """Tell the time."""
+        return self._instant
+
+    def step_to(self, instant: datetime) -> None:
+        """Put the clock on."""
+        assert instant >= self._instant
+        self._instant = instant

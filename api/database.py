@@ -20,6 +20,7 @@ from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 READERS_MAX: Final = 4
 READ_TIMEOUT_S: Final = 5.0
 CHECKERS_MAX: Final = 2
+FOLLOWERS_MAX: Final = 2
 EXPORTERS_MAX: Final = 2
 EXPORT_TIMEOUT_S: Final = 30.0
 SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
@@ -33,6 +34,12 @@ WRITER_OPTIONS: Final = {
     "enable_mergejoin": "off",
     "lock_timeout": "5s",  # another process that stands still with the gate must not hang the callers
     "idle_in_transaction_session_timeout": "10s",  # nor must this one, should it be stopped with the gate
+}
+
+FEEDER_OPTIONS: Final = {
+    "work_mem": "128MB",  # a valuation of everything sorts and hashes a hundred thousand accounts
+    "lock_timeout": "10s",  # another process that stands still with the streams must not hang the callers
+    "idle_in_transaction_session_timeout": "10s",
 }
 
 ALIVE: Final[dict[str, Any]] = {
@@ -61,6 +68,12 @@ class Database:
         self._readers = _pool(self._reader, min_size=1, max_size=READERS_MAX, timeout_s=READ_TIMEOUT_S)
         self._checkers = _pool(self._reader, min_size=1, max_size=CHECKERS_MAX, timeout_s=READ_TIMEOUT_S)
         self._exporters = _pool(self._reader, min_size=0, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
+        self._followers = _pool(self._reader, min_size=0, max_size=FOLLOWERS_MAX, timeout_s=READ_TIMEOUT_S)
+        keeper = schema.conninfo_of(url, ledger, service=True)
+        self._keepers = _pool(keeper, min_size=0, max_size=1, timeout_s=READ_TIMEOUT_S)
+
+        feeder = schema.conninfo_of(url, ledger, service=True, **FEEDER_OPTIONS)
+        self._feeders = _pool(feeder, min_size=0, max_size=1, timeout_s=READ_TIMEOUT_S)
 
     async def open(self) -> None:
         """Open the pool; checks that the schema is this version's and the server safe."""
@@ -70,12 +83,18 @@ class Database:
         await self._readers.open(wait=True)
         await self._checkers.open()
         await self._exporters.open()
+        await self._feeders.open()
+        await self._followers.open()
+        await self._keepers.open()
 
     async def close(self) -> None:
         """Close the pools and the log."""
         await self._readers.close()
         await self._checkers.close()
         await self._exporters.close()
+        await self._feeders.close()
+        await self._followers.close()
+        await self._keepers.close()
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
 
@@ -92,6 +111,7 @@ class Database:
         """Open the writer's connection; gives the oids of the row types with it."""
         connection = await AsyncConnection.connect(self._writer, autocommit=True, connect_timeout=5, **ALIVE)
         await _check_commits(connection)
+        connection.prepare_threshold = None  # or a rollback drops its statements, and ours with them
         connection.adapters.register_dumper(Packed, PackedDumper)
         rows = await connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)])
         return connection, dict(await rows.fetchall())
@@ -106,6 +126,24 @@ class Database:
     async def checking(self) -> AsyncIterator[Connection]:
         """Lend a connection that looks one thing up: no report delays a key or an expiry."""
         async with self._checkers.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[Connection]:
+        """Lend a connection that reads the log on, for one step at a time."""
+        async with self._followers.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[Connection]:
+        """Lend the connection that stores what was refused."""
+        async with self._keepers.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def feeding(self) -> AsyncIterator[Connection]:
+        """Lend the connection that writes observations and figures."""
+        async with self._feeders.connection() as connection:
             yield connection
 
     @asynccontextmanager

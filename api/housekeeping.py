@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from api.database import Database
 from ledger.commands import SYSTEM, ExpireCredit, Request
 from ledger.refusals import Fault, ManagerOffline, Refusal
+from ledger.tickets import Outcome
 from ledger.writer import GroupCommit
 from projections import accounts
 
@@ -47,7 +48,7 @@ class Housekeeping:
 
     async def start(self) -> None:
         """Book what expired meanwhile, then go on in the background."""
-        await self._sweep()
+        await self.sweep()
         self._task = asyncio.create_task(self._run(), name="housekeeping")
 
     async def stop(self) -> None:
@@ -63,26 +64,28 @@ class Housekeeping:
             try:
                 if self._keeper is not None:
                     await asyncio.to_thread(self._keeper.ensure_running)
-                await self._sweep()
+                await self.sweep()
             except (*AWAY, Refusal) as error:
                 log.warning("housekeeping waits for the database: %s", error)
             except Exception:
                 log.exception("housekeeping met a fault")
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> list[Outcome]:
         """Take out credit whose last server day has closed, once for each close under each clock."""
         clock = self._writer.definitions.clock
         close = clock.latest_close(self._now())
         if self._swept == (clock, close):
-            return
+            return []
         async with self._database.checking() as connection:
             due = await accounts.expired_grants(connection, close)
-        for outcome in await self._writer.submit_bulk([_expiry(login, grant) for login, grant in due]):
+        outcomes = await self._writer.submit_bulk([_expiry(login, grant) for login, grant in due])
+        for outcome in outcomes:
             if isinstance(outcome, ManagerOffline | Fault):
                 raise outcome
             if isinstance(outcome, Refusal):
                 log.info("credit had gone before it could expire: %s", outcome)
         self._swept = (clock, close)
+        return outcomes
 
 
 def _expiry(login: int, grant: int) -> Request:

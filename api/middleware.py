@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -105,6 +106,35 @@ def request_id_in(headers: Any) -> str:
     found = dict(headers)
     given: bytes = found.get(b"x-request-id") or found.get(b"idempotency-key") or b""
     return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else made_request_id()
+
+
+def recorded_request_id(given: str | None) -> str | None:
+    """Give the request id that is kept of a refused attempt; None for one that cannot be one."""
+    return given if given is not None and _REQUEST_ID.fullmatch(given.encode(errors="replace")) else None
+
+
+def operator_in(headers: Any) -> str | None:
+    """Give the operator id that is kept of a refused attempt; None for one that cannot be recorded."""
+    try:
+        return _operator(dict(headers))
+    except ValidationError:
+        return None
+
+
+def route_of(scope: Scope) -> str:
+    """Give the published template of the route that a request found, or `unknown`."""
+    return _published(scope.get("path_template") or "unknown")
+
+
+def method_of(scope: Scope) -> str:
+    """Give the method of a request."""
+    method: str = scope["method"]  # type: ignore[typeddict-item]
+    return method
+
+
+@cache
+def _published(template: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), template)
 
 
 def _operator(headers: dict[bytes, bytes]) -> str | None:

@@ -16,6 +16,7 @@ from litestar.params import FromPath
 from api import batches, problems
 from api.bodies import BatchBody
 from api.exchange import Answer, HttpRequest, reply_to_anyone
+from api.feed_bodies import DealItem, DealsBody, PositionItem, PositionsBody, QuoteItem, QuotesBody
 from api.middleware import ANY_SCOPE
 from ledger.refusals import NotFound
 
@@ -147,19 +148,28 @@ def _in_headers(handler: HTTPRouteHandler) -> Iterator[Document]:
 def _schema(body: type, components: Document) -> Document:
     [schema], found = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
     components |= {name: _with_money(part) for name, part in found.items()}
-    if body is BatchBody:
-        [items], parts = msgspec.json.schema_components(
-            [batches.Item], ref_template="#/components/schemas/{name}"
-        )
+    if body in _ITEMS:
+        field, item = _ITEMS[body]
+        [items], parts = msgspec.json.schema_components([item], ref_template="#/components/schemas/{name}")
         components |= {name: _with_money(part) for name, part in parts.items()}
-        components[body.__name__]["properties"]["operations"]["items"] = items
+        components[body.__name__]["properties"][field]["items"] = items
     return schema
 
 
 def _with_money(schema: Document) -> Document:
+    if "prefixItems" in schema:
+        return schema | {"prefixItems": [part or _MONEY for part in schema["prefixItems"]]}
     properties = schema.get("properties", {})
     return schema | {"properties": {name: part or _MONEY for name, part in properties.items()}}
 
+
+_ITEMS: Final[dict[type, tuple[str, Any]]] = {
+    BatchBody: ("operations", batches.Item),
+    QuotesBody: ("quotes", QuoteItem),
+    PositionsBody: ("positions", PositionItem),
+    DealsBody: ("deals", DealItem),
+}
+"""Bodies whose items are decoded one by one: the field that holds them, and what they are."""
 
 _REQUEST_ID: Final[Document] = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
 _HEADERS: Final[list[Document]] = [

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import eventsourcing.persistence
-import msgspec
 import psycopg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
@@ -17,7 +16,9 @@ from psycopg_pool import PoolTimeout
 
 from api import answers
 from api.middleware import request_id_in
+from api.refused import refused_attempt
 from ledger import refusals
+from ledger.events import to_json
 from ledger.refusals import Refusal
 
 log = logging.getLogger("fundledger.api")
@@ -55,21 +56,39 @@ def problem(refusal: Refusal, request_id: str | None) -> dict[str, Any]:
     return body | _extra(refusal)
 
 
-def response(refusal: Refusal, request_id: str, *, status: int | None = None) -> Response[bytes]:
+def keep(request: Request[Any, Any, Any], refusal: Refusal, *, request_id: str | None) -> None:
+    """Count a refusal, and keep it where it is a refused attempt; an item of an atomic call names itself."""
+    service = request.app.state.service
+    service.metrics.refusals[refusal.code] += 1
+    if refusal.attempted:
+        service.refusal_log.note(
+            refused_attempt(
+                request.scope,
+                refusal,
+                request_id=refusal.extra.get("item", request_id),
+                status=STATUS[type(refusal)],
+                refused_at=service.now(),
+            )
+        )
+
+
+def response(
+    request: Request[Any, Any, Any], refusal: Refusal, *, status: int | None = None
+) -> Response[bytes]:
     """Give the answer that carries a refusal."""
+    request_id = request_id_of(request)
+    keep(request, refusal, request_id=request_id)
     body = problem(refusal, request_id)
     body["status"] = status or body["status"]
     headers = {"x-request-id": request_id}
     if (retry_after := refusal.extra.get("retry_after")) is not None:
         headers["retry-after"] = str(retry_after)
-    return Response(
-        msgspec.json.encode(body), status_code=body["status"], media_type=MEDIA_TYPE, headers=headers
-    )
+    return Response(to_json(body), status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
 def on_refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
     """Answer a refusal raised by a handler or the gatekeeper."""
-    return response(refusal, request_id_of(request))
+    return response(request, refusal)
 
 
 def on_database_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -78,7 +97,7 @@ def on_database_error(request: Request[Any, Any, Any], error: Exception) -> Resp
     offline = refusals.ManagerOffline(
         "database_away", "the ledger's database cannot be reached", retry_after=1
     )
-    return response(offline, request_id_of(request))
+    return response(request, offline)
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -88,7 +107,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
         refusal = refusals.ValidationError("bad_request", "the request cannot be understood")
     if refusal is None:
         return on_fault(request, error)
-    answer = response(refusal, request_id_of(request), status=error.status_code)
+    answer = response(request, refusal, status=error.status_code)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         answer.headers["allow"] = ", ".join(_allowed(request))
     return answer
@@ -114,7 +133,7 @@ def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[byte
     """Answer for a bug: it is logged, nothing of it leaks."""
     log.error("a request met a fault", exc_info=error)
     fault = refusals.Fault("fault", "the service met a fault of its own")
-    return response(fault, request_id_of(request))
+    return response(request, fault)
 
 
 HANDLERS: Final[dict[int | type[Exception], Any]] = {
@@ -142,6 +161,8 @@ def _extra(refusal: Refusal) -> dict[str, Any]:
     if (available := extra.get("available")) is not None:
         assert isinstance(available, tuple)
         body["available"] = answers.money(*available)
+    if extra.get("stale"):
+        body["stale"] = True
     if extra.get("fields") is not None:
         body["fields"] = extra["fields"]
     if "index" in extra:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from api.answers import Body, money
 from ledger.definitions import Definitions, Group, group_of
 from ledger.events import GroupDefined, ServerDefined
+from ledger.figures import Worth
 from projections.accounts import PERSONAL, STRUCTURE, AccountView
 
-_NO_POSITIONS = ("margin", "profit", "net_profit", "storage", "commission")
+_MONEY = ("balance", "credit", "prevbalance", "prevmonthbalance")
+_OF_POSITIONS = ("margin", "profit", "net_profit", "storage", "commission")
+_FLAGS = ("enable", "enable_read_only", "enable_change_password", "online")
 
 
-def account_body(view: AccountView, group: Group, *, scopes: frozenset[str]) -> Body:
+def account_body(view: AccountView, group: Group, *, scopes: frozenset[str], now: datetime) -> Body:
     """Give the published fields of an account by name, and ours."""
-    fields = {name: _field(view, name) for name in STRUCTURE}
+    worth = view.worth(group)
+    fields = {name: _field(view, worth, name) for name in STRUCTURE}
     if "users:pii" not in scopes:
         fields |= dict.fromkeys(PERSONAL, "")
     return fields | {
-        "withdrawable": money(view.withdrawable(group), view.digits),
+        "withdrawable": money(worth.withdrawable, view.digits),
         "digits": view.digits,
-        "stale": False,
+        "stale": view.stale(now),
         "version": view.version,
     }
 
@@ -73,19 +78,17 @@ def server_body_of(event: ServerDefined) -> Body:
     }
 
 
-def _field(view: AccountView, name: str) -> Any:
+def _field(view: AccountView, worth: Worth, name: str) -> Any:
     match name:
-        case "balance" | "credit" | "prevbalance" | "prevmonthbalance" | "margin_free":
+        case name if name in _MONEY:
             return money(getattr(view, name), view.digits)
-        case "equity":
-            return money(view.balance + view.credit, view.digits)
+        case "margin_free" | "equity":
+            return money(getattr(worth, name), view.digits)
         case "margin_level":
-            return money(0, 2)
-        case "online":
-            return 0
-        case name if name in _NO_POSITIONS:
-            return money(0, view.digits)
-        case "enable" | "enable_read_only" | "enable_change_password":
+            return money(worth.margin_level, 2)
+        case name if name in _OF_POSITIONS:
+            return money(getattr(worth.figures, name), view.digits)
+        case name if name in _FLAGS:
             return int(getattr(view, name))
         case _:
             return getattr(view, name)

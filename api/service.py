@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 from psycopg import AsyncConnection
@@ -13,27 +16,43 @@ from psycopg import AsyncConnection
 from api import answers, profiles
 from api.clocks import Now, real_now
 from api.database import Database
+from api.feed import Feed
+from api.followers import Tail
 from api.housekeeping import AWAY, Housekeeping, Keeper
 from api.keys import Key, KeyRing, key_of
+from api.metrics import Metrics, Present
 from api.middleware import Ask
+from api.refusal_log import RefusalLog
 from api.simulation import choose_clock
 from ledger.clock import DayWindow
 from ledger.commands import Command, Request, StartSimulation
 from ledger.definitions import Definitions
-from ledger.events import Event, GroupDefined, MoneyMoved, ServerDefined, SimulationStarted, operation_id
+from ledger.events import (
+    Event,
+    GroupDefined,
+    MoneyMoved,
+    ServerDefined,
+    SimulationStarted,
+    SymbolDefined,
+    operation_id,
+)
 from ledger.refusals import ManagerOffline, NotFound, PermissionDenied, Refusal
 from ledger.tickets import Outcome
-from ledger.writer import GroupCommit
-from projections import accounts, keys, operations
+from ledger.writer import Committed, GroupCommit
+from projections import accounts, audit, keys, operations, valuation
 from projections.batch import BatchViews
+from projections.symbols import symbol_of
+
+PRESENT_S: Final = 1.0
 
 
 class Days(msgspec.Struct, frozen=True):
-    """The ledger's present days and definitions."""
+    """The ledger's present days and definitions; `position` is the head of its log."""
 
     definitions: Definitions
     server_day: date
     trading_day: date
+    position: int = 0
 
 
 class Service:
@@ -54,7 +73,13 @@ class Service:
         self.ready = False
         self._clock: Now = real_now
         self._views = BatchViews()
-        self.writer = GroupCommit(connect=database.connect_writer, views=self._views, now=self.now)
+        self.metrics = Metrics()
+        self.tail = Tail(self._log_head)
+        self.refusal_log = RefusalLog(database)
+        self.writer = GroupCommit(
+            connect=database.connect_writer, views=self._views, now=self.now, tell=self._committed
+        )
+        self.feed = Feed(database, now=self.now)
         self._housekeeping = Housekeeping(database, self.writer, now=self.now, keeper=keeper)
 
     def now(self) -> datetime:
@@ -72,13 +97,19 @@ class Service:
             command = StartSimulation(starts_at=simulate_from)
             await self.writer.submit(Request(command=command, request_id="~simulation"))
         await self._housekeeping.start()
+        await self.feed.start()
+        self.tail.start()
+        self.refusal_log.start()
         self.ready = True
 
     async def stop(self) -> None:
         """Drain the writer and close everything."""
         self.ready = False
+        await self.tail.stop()
+        await self.feed.stop()
         await self._housekeeping.stop()
         await self.writer.stop()
+        await self.refusal_log.stop()
         await self.database.close()
 
     async def carry_out(
@@ -91,6 +122,7 @@ class Service:
         except Refusal as refusal:
             await self.explain(refusal, ask)
             if ask.replays and refusal.code == "request_applied" and "answered" in refusal.extra:
+                self.metrics.refusals[refusal.code] += 1
                 return refusal.extra["answered"], True  # type: ignore[return-value]
             raise
         return await self.answer(events, ask, dry_run=dry_run), False
@@ -104,6 +136,9 @@ class Service:
         match first:
             case GroupDefined():
                 return profiles.group_body_of(first) | told
+            case SymbolDefined():
+                symbol: answers.Body = msgspec.to_builtins(symbol_of(first), builtin_types=(Decimal,))
+                return symbol | told
             case ServerDefined():
                 return profiles.server_body_of(first) | told
             case SimulationStarted():
@@ -133,12 +168,15 @@ class Service:
             view = await accounts.view(
                 connection, login, server_day=days.server_day, trading_day=days.trading_day
             )
+            lacking = await valuation.lacking(connection, login) if view is not None and view.unvalued else []
         if view is None:
             raise NotFound("unknown_login", f"there is no account {login}", field="login")
         if not ask.access.reaches(login, view.group):
             detail = f"account {login} is outside this key's reach"
             raise PermissionDenied("outside_mask", detail, login=login)
-        return profiles.account_body(view, days.definitions.groups[view.group], scopes=ask.scopes)
+        group = days.definitions.groups[view.group]
+        body = profiles.account_body(view, group, scopes=ask.scopes, now=self.now())
+        return body | {"warnings": [f"figures_stale: {what}" for what in lacking]} if lacking else body
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -154,7 +192,7 @@ class Service:
         if last is None:
             return Days(definitions, window.server_day, window.trading_day)
         server_day = max(window.server_day, last.server_day)
-        return Days(definitions, server_day, max(window.trading_day, last.trading_day))
+        return Days(definitions, server_day, max(window.trading_day, last.trading_day), last.position)
 
     async def _account_after(self, event: Event, ask: Ask) -> answers.Body:
         """Give an account's profile as an event left it, which is mostly how it is now."""
@@ -166,7 +204,37 @@ class Service:
             )
         if view is None or view.version != event.version:
             view = accounts.view_of(await self.database.stream(event.stream, until=event.version))
-        return profiles.account_body(view, days.definitions.groups[view.group], scopes=ask.scopes)
+        group = days.definitions.groups[view.group]
+        return profiles.account_body(view, group, scopes=ask.scopes, now=self.now())
+
+    async def present(self) -> Present:
+        """Give what metrics say of this moment; a database that is away delays them by a second at most."""
+        head, ages = None, {}
+        with contextlib.suppress(*AWAY):
+            async with asyncio.timeout(PRESENT_S), self.database.following() as connection:
+                head = await audit.head(connection)
+                said = await audit.feed_times(connection)
+            ages = {stream: (self.now() - at).total_seconds() for stream, at in said.items()}
+        return Present(
+            ready=self.ready,
+            queue_depth=self.writer.queue_depth,
+            busy_s=self.writer.busy_s,
+            followers=self.tail.open,
+            refusals_waiting=self.refusal_log.waiting,
+            refusals_dropped=self.refusal_log.dropped,
+            log_head=head,
+            feed_ages_s=ages,
+        )
+
+    def _committed(self, committed: Committed) -> None:
+        """Count a commit, and wake whoever follows the log."""
+        self.metrics.count_commit(committed)
+        if committed.booked:
+            self.tail.reached(committed.booked[-1].position)
+
+    async def _log_head(self) -> int:
+        async with self.database.following() as connection:
+            return await audit.head(connection)
 
     async def _load_key(self, key_id: str) -> Key | None:
         try:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.serve import GC_THRESHOLDS
-from bench import commits, deposits, footprint, history, machine
+from bench import broker, commits, deposits, exporting, footprint, history, listing, machine, market, upkeep
 from bench.claim import Claim
 from bench.ground import LOGINS, PAST, Ground, ground
 from bench.others import Others
@@ -34,6 +34,20 @@ MEASURES: dict[str, Measure] = {
     "history": history.pages,
     "memory": footprint.footprint,
 }
+OF_BROKER: dict[str, Measure] = {
+    "totals": listing.totals,
+    "filters": listing.filters,
+    "accounts-page": listing.page,
+    "prev-columns": listing.prev_columns,
+    "totals-upkeep": upkeep.upkeep,
+    "export": exporting.export,
+    "side-by-side": market.side_by_side,
+    "quotes": market.quotes,
+}
+"""Those measured on the big broker, which is built when the first of them asks for it."""
+
+MEASURES |= OF_BROKER
+GROUPS = {"broker": list(OF_BROKER)}
 
 
 def main() -> int:
@@ -46,10 +60,11 @@ def main() -> int:
         found = machine.describe(there.url, there.directory)
         found["sizes"] = (
             f"{plan.rounds} rounds of {plan.seconds:g} s a side; {LOGINS:,} accounts of {PAST} deposits;"
-            f" {history.EVENTS:,} events in the long history"
+            f" {history.EVENTS:,} events in the long history;"
+            f" the broker: {broker.Size(accounts=plan.accounts)}"
         )
         _introduce(found)
-        claims = [claim for name in arguments.only or MEASURES for claim in _measure(name, there, plan)]
+        claims = [claim for name in _asked(arguments.only) for claim in _measure(name, there, plan)]
     _table(claims)
     if any(claim.disturbed for claim in claims):
         print("? others took more than a tenth of the processors: measure again on a quiet machine")
@@ -63,9 +78,18 @@ def _arguments() -> Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a first look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results for programs too")
     parser.add_argument(
-        "--only", action="append", choices=list(MEASURES), metavar="NAME", help=f"of {', '.join(MEASURES)}"
+        "--only",
+        action="append",
+        choices=[*MEASURES, *GROUPS],
+        metavar="NAME",
+        help=f"of {', '.join([*MEASURES, *GROUPS])}",
     )
     return parser.parse_args()
+
+
+def _asked(only: list[str] | None) -> list[str]:
+    """Name the measures that were asked for, each once."""
+    return list(dict.fromkeys(name for asked in only or MEASURES for name in GROUPS.get(asked, [asked])))
 
 
 def _introduce(found: dict[str, str]) -> None:

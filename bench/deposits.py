@@ -63,8 +63,8 @@ def hot_account(ground: Ground, plan: Plan) -> list[Claim]:
             lambda: _singles(service, plan),
         )
     notes = [
-        _rates("one account", [one for one, _ in rounds]),
-        _rates("1,000 accounts", [many for _, many in rounds]),
+        rates("one account", [one for one, _ in rounds]),
+        rates("1,000 accounts", [many for _, many in rounds]),
     ]
     return [
         Claim(
@@ -83,8 +83,8 @@ def batches(ground: Ground, plan: Plan) -> list[Claim]:
     with served.durable(ground.ledger()) as service:
         rounds = alternately(plan, lambda: _batches(service, plan), lambda: _singles(service, plan))
     notes = [
-        _rates(f"batches of {BATCH_SIZE:,}", [batch for batch, _ in rounds]),
-        _rates("single requests", [single for _, single in rounds]),
+        rates(f"batches of {BATCH_SIZE:,}", [batch for batch, _ in rounds]),
+        rates("single requests", [single for _, single in rounds]),
     ]
     return [
         Claim(
@@ -97,6 +97,14 @@ def batches(ground: Ground, plan: Plan) -> list[Claim]:
             notes=notes,
         )
     ]
+
+
+def rates(name: str, answers: Sequence[Answered]) -> str:
+    """Say how many operations a second were answered, and how soon."""
+    rate = Spread.of(answered.rate for answered in answers)
+    p50 = Spread.of(answered.p50_us / 1_000 for answered in answers)
+    p99 = Spread.of(answered.p99_us / 1_000 for answered in answers)
+    return f"{name}: {rate} operations/s, p50 {p50} ms, p99 {p99} ms"
 
 
 def _singles(service: Served, plan: Plan, *, logins: tuple[int, int] = ALL) -> Answered:
@@ -123,13 +131,6 @@ def _told(name: str, costs: Sequence[Cost]) -> list[str]:
     generator = Spread.of(cost.answered.cpu_us / cost.answered.sent for cost in costs)
     each = f"service {service}, PostgreSQL {postgres}, load generator {generator}"
     return [
-        _rates(name, [cost.answered for cost in costs]),
+        rates(name, [cost.answered for cost in costs]),
         f"{name}: processor time an operation in us: {each}",
     ]
-
-
-def _rates(name: str, answers: Sequence[Answered]) -> str:
-    rate = Spread.of(answered.rate for answered in answers)
-    p50 = Spread.of(answered.p50_us / 1_000 for answered in answers)
-    p99 = Spread.of(answered.p99_us / 1_000 for answered in answers)
-    return f"{name}: {rate} operations/s, p50 {p50} ms, p99 {p99} ms"

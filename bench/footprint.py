@@ -11,7 +11,7 @@ from api.embedded import EmbeddedPostgres
 from bench import served
 from bench.claim import Claim
 from bench.deposits import CONNECTIONS
-from bench.ground import Ground, Ledger
+from bench.ground import Ground, small_ledger
 from bench.process import Memory, memory
 from bench.sample import Plan, Spread
 from bench.served import Served
@@ -27,7 +27,7 @@ def footprint(ground: Ground, plan: Plan) -> list[Claim]:
         time.sleep(SETTLE_S)
         idle = memory(service.pid)
         with EmbeddedPostgres(data).session() as url:
-            keyed = msgspec.structs.replace(service, key=Ledger(url, "main").key)
+            keyed = msgspec.structs.replace(service, key=small_ledger(url, "main").key)
             loaded = list(_under_load(keyed, plan))
         after = memory(service.pid)
     return [

@@ -127,7 +127,7 @@ def maker(load: Load) -> Make:
 
 def _deposits(load: Load, head: str) -> Make:
     start = f"POST /balances/deposit {head}x-request-id: {load.mark}-".encode()
-    ends = [_with_length(f'{{"login":{login},{_BOOKING}}}'.encode()) for login in _shuffled(load)]
+    ends = [_with_length(f'{{"login":{login},{_booking(load)}}}'.encode()) for login in _shuffled(load)]
     numbers, turn = itertools.count(1), itertools.cycle(ends)
     return lambda: b"%b%d\r\n%b" % (start, next(numbers), next(turn))
 
@@ -135,7 +135,8 @@ def _deposits(load: Load, head: str) -> Make:
 def _batches(load: Load, head: str) -> Make:
     start = f"POST /balances/batch {head}".encode()
     items = [
-        f'{{"op":"deposit","login":{login},{_BOOKING},"requestId":"{load.mark}-' for login in _shuffled(load)
+        f'{{"op":"deposit","login":{login},{_booking(load)},"requestId":"{load.mark}-'
+        for login in _shuffled(load)
     ]
     numbers, turn = itertools.count(1), itertools.cycle(items)
 
@@ -146,7 +147,8 @@ def _batches(load: Load, head: str) -> Make:
     return make
 
 
-_BOOKING = '"amount":125.50,"comment":"card payment"'
+def _booking(load: Load) -> str:
+    return f'"amount":{load.amount},"comment":"card payment"'
 
 
 def _shuffled(load: Load) -> list[int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from api.keys import make_key
 from api.scopes import ROLES
 from bench.process import family
 from ledger.commands import Command, CreateKey, DefineGroup, Deposit, OpenAccount, Request
-from ledger.money import parse_amount
+from ledger.money import Amount, parse_amount
 from ledger.writer import GroupCommit
 from projections import install, schema
 from projections.batch import BatchViews
@@ -38,7 +39,7 @@ _numbers = count(1)
 
 
 class Ledger:
-    """One ledger with LOGINS accounts from LOGIN_FIRST on, PAST deposits on each, and a key."""
+    """A ledger with nothing but its schema; `owner` is the command that makes `key` known."""
 
     def __init__(self, url: str, name: str) -> None:
         self.url = url
@@ -46,17 +47,23 @@ class Ledger:
         self.superuser = schema.conninfo_of(url, name)
         key = make_key(name)
         self.key = key.text
+        self.owner = CreateKey(
+            key=key.key_id,
+            name="bench",
+            role="manager",
+            scopes=ROLES["manager"],
+            groups="*",
+            secret_hash=key.secret_hash,
+        )
         install.migrate(url, name)
-        uvloop.run(self._fill(key.key_id, key.secret_hash))
-        # As autovacuum would within a minute: statements are planned for a ledger that has a past.
-        self.execute("VACUUM ANALYZE")
 
     @asynccontextmanager
-    async def writer(self) -> AsyncIterator[GroupCommit]:
+    async def writer(
+        self, *, now: Callable[[], datetime] = real_now, views: BatchViews | None = None
+    ) -> AsyncIterator[GroupCommit]:
         """Lend a group commit such as the service runs."""
-        writer = GroupCommit(
-            connect=Database(self.url, self.name).connect_writer, views=BatchViews(), now=real_now
-        )
+        connect = Database(self.url, self.name).connect_writer
+        writer = GroupCommit(connect=connect, views=views or BatchViews(), now=now)
         await writer.start()
         try:
             yield writer
@@ -74,23 +81,26 @@ class Ledger:
             [[events]] = connection.execute("SELECT count(*) FROM ledger_events").fetchall()
         return int(events)
 
-    async def _fill(self, key_id: str, secret_hash: str) -> None:
-        commands: list[Command] = [
-            DefineGroup(group=GROUP, currency=CURRENCY),
-            CreateKey(
-                key=key_id,
-                name="bench",
-                role="manager",
-                scopes=ROLES["manager"],
-                groups="*",
-                secret_hash=secret_hash,
-            ),
-            *(OpenAccount(login=LOGIN_FIRST + number, group=GROUP) for number in range(LOGINS)),
-        ]
-        async with self.writer() as writer:
-            await book(writer, [Request(command=command, request_id=new_id()) for command in commands])
-            for _ in range(PAST):
-                await book(writer, [deposit(LOGIN_FIRST + number) for number in range(LOGINS)])
+
+def small_ledger(url: str, name: str) -> Ledger:
+    """Make a ledger with LOGINS accounts from LOGIN_FIRST on, and PAST deposits on each."""
+    ledger = Ledger(url, name)
+    uvloop.run(_fill(ledger))
+    # As autovacuum would within a minute: statements are planned for a ledger that has a past.
+    ledger.execute("VACUUM ANALYZE")
+    return ledger
+
+
+async def _fill(ledger: Ledger) -> None:
+    commands: list[Command] = [
+        DefineGroup(group=GROUP, currency=CURRENCY),
+        ledger.owner,
+        *(OpenAccount(login=LOGIN_FIRST + number, group=GROUP) for number in range(LOGINS)),
+    ]
+    async with ledger.writer() as writer:
+        await carry_out(writer, commands)
+        for _ in range(PAST):
+            await book(writer, [deposit(LOGIN_FIRST + number) for number in range(LOGINS)])
 
 
 class Ground:
@@ -102,8 +112,12 @@ class Ground:
         self.url = postgres.url()
 
     def ledger(self) -> Ledger:
-        """Make a ledger that nobody else has."""
-        return Ledger(self.url, f"bench_{next(_numbers)}")
+        """Make a small ledger that nobody else has."""
+        return small_ledger(self.url, self.new_name())
+
+    def new_name(self) -> str:
+        """Give a ledger's name that nobody else has."""
+        return f"bench_{next(_numbers)}"
 
     def pids(self) -> list[int]:
         """Name the server's processes."""
@@ -127,6 +141,11 @@ def ground() -> Iterator[Ground]:
         shutil.rmtree(directory)
 
 
+async def carry_out(writer: GroupCommit, commands: Sequence[Command]) -> None:
+    """Have commands carried out; none may be refused."""
+    await book(writer, [Request(command=command, request_id=new_id()) for command in commands])
+
+
 async def book(writer: GroupCommit, requests: list[Request]) -> None:
     """Have requests carried out; none may be refused."""
     for outcome in await writer.submit_bulk(requests):
@@ -134,9 +153,9 @@ async def book(writer: GroupCommit, requests: list[Request]) -> None:
             raise outcome
 
 
-def deposit(login: int) -> Request:
+def deposit(login: int, amount: Amount = AMOUNT) -> Request:
     """Ask for a deposit that was not asked for before."""
-    return Request(command=Deposit(login=login, amount=AMOUNT, comment=COMMENT), request_id=new_id())
+    return Request(command=Deposit(login=login, amount=amount, comment=COMMENT), request_id=new_id())
 
 
 def new_id() -> str:

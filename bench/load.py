@@ -28,6 +28,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     what: Literal["deposit", "batch", "get"] = "deposit"
     logins: tuple[int, int] = (1001, 1000)
     size: int = 1
+    amount: str = "125.50"
     path: str = ""
     mark: str = ""
 

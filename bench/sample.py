@@ -12,14 +12,15 @@ R = TypeVar("R")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to measure."""
+    """How long to measure, and how many accounts the big broker has."""
 
     rounds: int
     seconds: float
+    accounts: int
 
 
-FULL = Plan(rounds=9, seconds=3.0)
-QUICK = Plan(rounds=5, seconds=0.8)
+FULL = Plan(rounds=9, seconds=3.0, accounts=1_000_000)
+QUICK = Plan(rounds=5, seconds=0.8, accounts=50_000)
 
 
 class Spread(msgspec.Struct, frozen=True):

@@ -69,6 +69,13 @@ def without_database() -> Iterator[Served]:
 
 
 @contextmanager
+def from_memory(ledger: Ledger) -> Iterator[Served]:
+    """Serve a ledger of which each page is read once."""
+    with _started("-m", "bench.page_from_memory", ledger.url, ledger.name) as (process, output):
+        yield Served(process.pid, _port(output), ledger.key)
+
+
+@contextmanager
 def _started(*command: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None

@@ -16,7 +16,8 @@ from ledger import definitions
 from ledger.account import Account
 from ledger.clock import DayWindow
 from ledger.definitions import Definitions
-from ledger.events import Event, KeyCreated, KeyRevoked, MoneyMoved
+from ledger.events import Event, KeyCreated, KeyRevoked, MoneyMoved, SymbolDefined
+from ledger.figures import NO_POSITIONS, Figures, Worth
 
 Operation = tuple[Event, ...]
 ReferenceKey = tuple[str, str, str]
@@ -37,6 +38,11 @@ class Head(msgspec.Struct, frozen=True):
     last: Moment | None = None
 
 
+def moment_of(event: Event) -> Moment:
+    """Give the moment at which an event was recorded."""
+    return Moment(event.recorded_at, event.server_day, event.trading_day)
+
+
 def moment_after(head: Head, now: datetime, window: DayWindow) -> Moment:
     """Give the batch's moment: time and days never go back within a ledger."""
     if head.last is None:
@@ -54,7 +60,9 @@ class Book(msgspec.Struct, kw_only=True):
     `requests`, `references` and `operations` hold first operations by request id, by (kind, method,
     reference) and by operation position; `reversals` maps an operation to the operation that
     reversed it; `used` is what a key has moved this server day, by key and currency, in minor units,
-    and is kept for the `limited` keys.
+    and is kept for the `limited` keys; `keys` and `symbols` give the versions of their streams;
+    `figures` are those of the accounts from which money is to be taken. `previous` is the moment of the
+    event before this batch.
     """
 
     moment: Moment
@@ -68,13 +76,25 @@ class Book(msgspec.Struct, kw_only=True):
     used: dict[tuple[str, str], int] = {}
     limited: set[str] = set()
     keys: dict[str, int] = {}
+    symbols: dict[str, int] = {}
+    figures: dict[int, Figures] = {}
     login_max: int = 0
+    previous: Moment | None = None
     booked: list[Event] = []
 
     @property
     def next_position(self) -> int:
         """The position that the next event will have."""
         return self.head + len(self.booked) + 1
+
+    def worth(self, account: Account) -> Worth:
+        """Give an account's money beside what its open positions are worth."""
+        return Worth(
+            balance=account.balance,
+            credit=account.credit,
+            group=self.definitions.groups[account.group],
+            figures=self.figures.get(account.login, NO_POSITIONS),
+        )
 
     def apply(self, events: Sequence[Event]) -> None:
         """Take one decided operation into the working set."""
@@ -94,6 +114,8 @@ class Book(msgspec.Struct, kw_only=True):
             self.accounts[event.login] = accounts.evolve(self.accounts[event.login], event)
         elif isinstance(event, KeyCreated | KeyRevoked):
             self.keys[event.key] = event.version
+        elif isinstance(event, SymbolDefined):
+            self.symbols[event.symbol] = event.version
         elif (login := getattr(event, "login", None)) is not None:
             self.accounts[login] = accounts.evolve(self.accounts.get(login), event)
             self.login_max = max(self.login_max, login)

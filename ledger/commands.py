@@ -128,6 +128,22 @@ class Adjust(Note, frozen=True, kw_only=True):
     credit: Amount | None = None
 
 
+class BookDeal(Command, frozen=True, kw_only=True):
+    """Book a closed deal of the trading server's, once."""
+
+    NAME: ClassVar[str] = "trade"
+    login: int
+    deal_id: str
+    profit: Amount
+    storage: Amount | None = None
+    commission: Amount | None = None
+    taxes: Amount | None = None
+    symbol: str | None = None
+    ticket: int | None = None
+    lots: str | None = None
+    time: datetime | None = None
+
+
 class ExpireCredit(Command, frozen=True, kw_only=True):
     """Take out what is left of a grant whose last server day has closed."""
 
@@ -201,6 +217,23 @@ class DefineGroup(Command, frozen=True, kw_only=True):
     max_operation: Amount | None = None
     coverage: bool | None = None
     permissions: dict[str, Any] | None = None
+
+
+class DefineSymbol(Command, frozen=True, kw_only=True):
+    """Define a symbol, or give it another definition; None means not given. Decimals are text."""
+
+    NAME: ClassVar[str] = "symbol-defined"
+    symbol: str
+    digits: int
+    contract_size: str
+    base_currency: str
+    profit_currency: str
+    margin_rate: str | None = None
+    swap_long: str | None = None
+    swap_short: str | None = None
+    spread: int | None = None
+    trade_mode: str | None = None
+    description: str | None = None
 
 
 class DefineServer(Command, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ reference -> the key's limits -> the rules of the command, a disabled account fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from ledger import funding, registry
@@ -15,11 +16,13 @@ from ledger.book import Book, Operation, ReferenceKey
 from ledger.commands import (
     Access,
     Adjust,
+    BookDeal,
     Command,
     Correct,
     CreateKey,
     DefineGroup,
     DefineServer,
+    DefineSymbol,
     Deposit,
     DisableAccount,
     EnableAccount,
@@ -37,7 +40,7 @@ from ledger.commands import (
     logins_of,
 )
 from ledger.events import Event, MoneyMoved
-from ledger.refusals import AlreadyApplied, NotFound, PermissionDenied, ValidationError
+from ledger.refusals import AlreadyApplied, NotFound, PermissionDenied, Refusal, ValidationError
 from ledger.requests import content_of_command, content_of_events, differences
 
 Rule = Callable[[Book, Request, Any], list[Event]]
@@ -51,11 +54,13 @@ RULES: dict[type[Command], Rule] = {
     Reverse: funding.reverse,
     Adjust: funding.adjust,
     ExpireCredit: funding.expire_credit,
+    BookDeal: funding.book_deal,
     OpenAccount: registry.open_account,
     UpdateAccount: registry.update_account,
     DisableAccount: registry.disable_account,
     EnableAccount: registry.enable_account,
     DefineGroup: registry.define_group,
+    DefineSymbol: registry.define_symbol,
     DefineServer: registry.define_server,
     StartSimulation: registry.start_simulation,
     CreateKey: registry.create_key,
@@ -68,11 +73,16 @@ def decide(book: Book, request: Request) -> list[Event]:
     command, access = request.command, request.caller.access
     _check_effective_time(book, command)
     _check_reach(book, command, access)
-    _check_request_id(book, request)
-    if isinstance(command, Note):
-        _check_reference(book, command, access)
-    funding.check_limits(book, request)
-    return RULES[type(command)](book, request, command)
+    try:
+        _check_request_id(book, request)
+        if isinstance(command, Note):
+            _check_reference(book, command, access)
+        funding.check_limits(book, request)
+        return RULES[type(command)](book, request, command)
+    except Refusal as refusal:
+        refusal.decided = not request.dry_run
+        refusal.extra.setdefault("login", next((login for _, login in _named(book, command)), None))
+        raise
 
 
 def _check_effective_time(book: Book, command: Command) -> None:
@@ -87,11 +97,9 @@ def _check_reach(book: Book, command: Command, access: Access) -> None:
         _check_opening(command, access)
         return
     for account in [_known(book, field, login) for field, login in _named(book, command)]:
-        login = account.login
-        if not access.reaches(login, account.group):
-            raise PermissionDenied(
-                "outside_mask", f"account {login} is outside this key's reach", login=login
-            )
+        if not access.reaches(account.login, account.group):
+            detail = f"account {account.login} is outside this key's reach"
+            raise PermissionDenied("outside_mask", detail, login=account.login)
     if isinstance(command, UpdateAccount) and command.group is not None:
         _check_group(command.login, command.group, access)
     if isinstance(command, DefineGroup):
@@ -116,18 +124,20 @@ def _known(book: Book, field: str, login: int) -> Account:
     return account
 
 
-def _named(book: Book, command: Command) -> Iterator[tuple[str, int]]:
+def _named(book: Book, command: Command) -> Iterable[tuple[str, int]]:
     """Name every login that the command touches, with the field that names it; its own logins first."""
     match command:
+        case Deposit() | Withdraw():
+            return [("login", command.login)]
         case Transfer(source=source, target=target):
-            yield from (("from", source), ("to", target))
+            return [("from", source), ("to", target)]
         case Reverse(operation=operation):
-            yield from (("operationId", login) for login in _touched(book, operation))
+            return [("operationId", login) for login in _touched(book, operation)]
         case Correct(corrects=int(operation)):
-            yield ("login", command.login)
-            yield from (("corrects", login) for login in _corrected(book, operation))
+            corrected = (("corrects", login) for login in _corrected(book, operation))
+            return chain([("login", command.login)], corrected)
         case _:
-            yield from (("login", login) for login in logins_of(command))
+            return [("login", login) for login in logins_of(command)]
 
 
 def _touched(book: Book, operation: int) -> list[int]:
@@ -138,9 +148,9 @@ def _touched(book: Book, operation: int) -> list[int]:
     return logins
 
 
-def _corrected(book: Book, operation: int) -> list[int]:
+def _corrected(book: Book, operation: int) -> Iterator[int]:
     try:
-        return _touched(book, operation)
+        yield from _touched(book, operation)
     except NotFound as error:
         raise ValidationError(error.code, error.detail, field="corrects") from error
 
@@ -153,12 +163,11 @@ def _check_request_id(book: Book, request: Request) -> None:
     fields = differences(content_of_command(request.command), content_of_events(first))
     named: dict[str, Any] = {"operation": first} if visible else {}
     if fields:
-        raise ValidationError(
-            "request_id_reused",
-            "this request id was used for another request",
-            fields=fields if visible else None,
-            **named,
-        )
+        named["fields"] = fields if visible else None
+        if isinstance(request.command, BookDeal):
+            raise ValidationError("deal_reused", "this dealId was booked with other content", **named)
+        detail = "this request id was used for another request"
+        raise ValidationError("request_id_reused", detail, **named)
     raise AlreadyApplied("request_applied", "this request was applied before", **named)
 
 

@@ -52,6 +52,20 @@ class GrantChange(msgspec.Struct, frozen=True, array_like=True):
     amount: int
 
 
+class Deal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The closed deal behind a trade: lots as written, money in minor units of the account's currency."""
+
+    deal_id: str
+    symbol: str | None = None
+    ticket: int | None = None
+    lots: str | None = None
+    profit: int = 0
+    storage: int = 0
+    commission: int = 0
+    taxes: int = 0
+    time: datetime | None = None
+
+
 class MoneyMoved(Event, frozen=True, kw_only=True, tag="money-moved"):
     """Balance, credit or both of one account changed.
 
@@ -83,6 +97,7 @@ class MoneyMoved(Event, frozen=True, kw_only=True, tag="money-moved"):
     peer: int | None = None
     grants: tuple[GrantChange, ...] = ()
     warnings: tuple[str, ...] = ()
+    deal: Deal | None = None
 
     @property
     def effective(self) -> datetime:
@@ -177,6 +192,25 @@ class GroupDefined(Event, frozen=True, kw_only=True, tag="group-defined"):
     asked: tuple[str, ...] = ()
 
 
+class SymbolDefined(Event, frozen=True, kw_only=True, tag="symbol-defined"):
+    """A symbol got this definition, whole. Decimals are text; `digits` are those of its prices."""
+
+    TOPIC: ClassVar[str] = "symbol-defined"
+
+    symbol: str
+    digits: int
+    contract_size: str
+    base_currency: str
+    profit_currency: str
+    margin_rate: str = "1"
+    swap_long: str = "0"
+    swap_short: str = "0"
+    spread: int = 0
+    trade_mode: str = "full"
+    description: str = ""
+    asked: tuple[str, ...] = ()
+
+
 class ServerDefined(Event, frozen=True, kw_only=True, tag="server-defined"):
     """The trading server's clock and the ledger's book currency were set."""
 
@@ -227,7 +261,9 @@ class KeyRevoked(Event, frozen=True, kw_only=True, tag="key-revoked"):
 
 
 AccountEvent = MoneyMoved | AccountOpened | AccountUpdated | AccountDisabled | AccountEnabled
-AnyEvent = AccountEvent | GroupDefined | ServerDefined | SimulationStarted | KeyCreated | KeyRevoked
+AnyEvent = (
+    AccountEvent | GroupDefined | SymbolDefined | ServerDefined | SimulationStarted | KeyCreated | KeyRevoked
+)
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder(AnyEvent, float_hook=Decimal)
@@ -247,6 +283,15 @@ def decode(state: bytes) -> AnyEvent:
     """Read an event back from its canonical bytes; msgspec.ValidationError for an unknown type."""
     event: AnyEvent = _decoder.decode(state)
     return event
+
+
+def published(deal: Deal, digits: int) -> dict[str, Any]:
+    """Give a deal as people read it: money as exact decimals."""
+    money = {name: Decimal(getattr(deal, name)).scaleb(-digits) for name in _DEAL_MONEY}
+    return {"dealId": deal.deal_id, "symbol": deal.symbol, "ticket": deal.ticket, "lots": deal.lots} | money
+
+
+_DEAL_MONEY = ("profit", "storage", "commission", "taxes")
 
 
 def operation_id(event: Event) -> str:

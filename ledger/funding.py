@@ -7,13 +7,14 @@ Nothing here knows the time, the database or HTTP: the book brings all of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 from ledger.account import Account, credit_taken
 from ledger.book import Book, Operation, moved
 from ledger.commands import (
     Adjust,
+    BookDeal,
     Command,
     Correct,
     Deposit,
@@ -25,12 +26,15 @@ from ledger.commands import (
     Transfer,
     Withdraw,
 )
-from ledger.definitions import Group
-from ledger.events import SCHEMA, Event, GrantChange, MoneyMoved
+from ledger.events import SCHEMA, Deal, Event, GrantChange, MoneyMoved
+from ledger.figures import Worth
 from ledger.money import Amount, format_minor
-from ledger.refusals import AlreadyApplied, NotFound, PermissionDenied, ValidationError
+from ledger.refusals import AlreadyApplied, ManagerOffline, NotFound, PermissionDenied, ValidationError
 
 BALANCE_MAX = 2**62
+CLOCKS_APART = timedelta(minutes=1)
+"""A trading server whose clock runs ahead by less does not lose its deals."""
+
 ADJUST_KINDS = (
     "charge",
     "commission",
@@ -57,8 +61,8 @@ def withdraw(book: Book, request: Request, command: Withdraw) -> list[Event]:
     account = book.accounts[command.login]
     _check_enabled(account)
     amount = _minor(book, account, command.amount)
-    _check_withdrawable(book, account, amount)
-    return [_booked(book, request, account, kind="withdrawal", amount=amount, balance=-amount)]
+    stale = _check_withdrawable(book, account, amount)
+    return [_booked(book, request, account, kind="withdrawal", amount=amount, balance=-amount, stale=stale)]
 
 
 def give_credit(book: Book, request: Request, command: GiveCredit) -> list[Event]:
@@ -69,9 +73,7 @@ def give_credit(book: Book, request: Request, command: GiveCredit) -> list[Event
         raise ValidationError(
             "bad_expiration", "expiresAt must be in the future, on credit that comes in", field="expiresAt"
         )
-    if amount < 0:
-        free = margin_free(balance=account.balance, credit=account.credit)
-        _check_credit(account, -amount, available=min(account.credit, free))
+    stale = amount < 0 and _check_credit_free(book, account, -amount)
     return [
         _booked(
             book,
@@ -82,6 +84,7 @@ def give_credit(book: Book, request: Request, command: GiveCredit) -> list[Event
             credit=amount,
             grants=_used_up(account, amount),
             expires_at=command.expires_at,
+            stale=stale,
         )
     ]
 
@@ -99,9 +102,18 @@ def transfer(book: Book, request: Request, command: Transfer) -> list[Event]:
             field="to",
         )
     amount = _minor(book, source, command.amount)
-    _check_withdrawable(book, source, amount)
+    stale = _check_withdrawable(book, source, amount)
     return [
-        _booked(book, request, source, kind="transfer", amount=amount, balance=-amount, peer=target.login),
+        _booked(
+            book,
+            request,
+            source,
+            kind="transfer",
+            amount=amount,
+            balance=-amount,
+            peer=target.login,
+            stale=stale,
+        ),
         _booked(
             book, request, target, leg=1, kind="transfer", amount=amount, balance=amount, peer=source.login
         ),
@@ -156,6 +168,45 @@ def adjust(book: Book, request: Request, command: Adjust) -> list[Event]:
     ]
 
 
+def book_deal(book: Book, request: Request, command: BookDeal) -> list[Event]:
+    """Book a closed deal's result; it may take the balance below zero, and no ceiling holds it up."""
+    account = book.accounts[command.login]
+    if command.symbol is not None and command.symbol not in book.symbols:
+        raise ValidationError("unknown_symbol", f"there is no symbol {command.symbol}", field="symbol")
+    recorded_at = book.moment.recorded_at
+    if command.time is not None and command.time > recorded_at + CLOCKS_APART:
+        raise ValidationError("bad_effective_time", "time must not be in the future", field="time")
+    deal = _deal(command, account.digits)
+    result = deal.profit + deal.storage + deal.commission + deal.taxes
+    late = command.time is not None and command.time < recorded_at
+    return [
+        _booked(
+            book,
+            request,
+            account,
+            kind="trade",
+            amount=result,
+            balance=result,
+            effective_at=command.time if late else None,
+            deal=deal,
+        )
+    ]
+
+
+def _deal(command: BookDeal, digits: int) -> Deal:
+    return Deal(
+        deal_id=command.deal_id,
+        symbol=command.symbol,
+        ticket=command.ticket,
+        lots=command.lots,
+        profit=command.profit.minor(digits),
+        storage=0 if command.storage is None else command.storage.minor(digits),
+        commission=0 if command.commission is None else command.commission.minor(digits),
+        taxes=0 if command.taxes is None else command.taxes.minor(digits),
+        time=command.time,
+    )
+
+
 def expire_credit(book: Book, request: Request, command: ExpireCredit) -> list[Event]:
     """Take out what is left of a grant whose server day has closed; nothing where nothing is left."""
     account = book.accounts[command.login]
@@ -177,17 +228,6 @@ def expire_credit(book: Book, request: Request, command: ExpireCredit) -> list[E
             effective_at=clock.close_of(clock.server_day(grant.expires_at)),
         )
     ]
-
-
-def margin_free(*, balance: int, credit: int) -> int:
-    """Give equity less margin. Open positions, once the trading server feeds them, enter here."""
-    return balance + credit
-
-
-def withdrawable(*, balance: int, credit: int, group: Group) -> int:
-    """Give what a client may take out under the group's policy (domain rule 4)."""
-    own = credit if group.withdraw_policy == "protect_credit" else 0
-    return max(0, min(balance, margin_free(balance=balance, credit=credit) - own))
 
 
 def check_limits(book: Book, request: Request) -> None:
@@ -248,6 +288,8 @@ def _booked(  # noqa: PLR0913 - one line for each fact of a leg
     reason: str | None = None,
     peer: int | None = None,
     effective_at: datetime | None = None,
+    deal: Deal | None = None,
+    stale: bool = False,
 ) -> MoneyMoved:
     operation = book.next_position
     note = request.command if isinstance(request.command, Note) else _NO_NOTE
@@ -276,7 +318,7 @@ def _booked(  # noqa: PLR0913 - one line for each fact of a leg
         credit=_in_range(account.credit + credit),
         effective_at=effective_at or note.effective_at,
         comment=note.comment,
-        reference=note.reference,
+        reference=note.reference if deal is None else deal.deal_id,
         method=note.method,
         metadata=note.metadata,
         expires_at=expires_at,
@@ -284,11 +326,18 @@ def _booked(  # noqa: PLR0913 - one line for each fact of a leg
         reason=reason,
         peer=peer,
         grants=grants,
-        warnings=() if account.enable else ("account_disabled",),
+        warnings=_WARNINGS[account.enable, stale],
+        deal=deal,
     )
 
 
 _NO_NOTE = Note()
+_WARNINGS = {
+    (True, False): (),
+    (True, True): ("figures_stale",),
+    (False, False): ("account_disabled",),
+    (False, True): ("account_disabled", "figures_stale"),
+}
 
 
 def _in_range(minor: int) -> int:
@@ -353,28 +402,53 @@ def _check_enabled(account: Account) -> None:
         raise PermissionDenied("account_disabled", f"account {account.login} is disabled")
 
 
-def _check_withdrawable(book: Book, account: Account, amount: int) -> None:
-    group = book.definitions.groups[account.group]
-    available = withdrawable(balance=account.balance, credit=account.credit, group=group)
-    if amount > available:
+def _check_withdrawable(book: Book, account: Account, amount: int) -> bool:
+    """Refuse what cannot be taken out; tell whether the figures that allow it are stale."""
+    worth = book.worth(account)
+    stale = _check_fresh(book, worth)
+    if amount > worth.withdrawable:
         raise ValidationError(
             "not_enough_money",
-            f"{format_minor(available, account.digits)} {account.currency} can be taken out",
+            f"{format_minor(worth.withdrawable, account.digits)} {account.currency} can be taken out",
             field="amount",
-            available=(available, account.digits),
+            available=(worth.withdrawable, account.digits),
+            stale=stale,
         )
+    return stale
+
+
+def _check_credit_free(book: Book, account: Account, out: int) -> bool:
+    """Refuse credit that the free margin holds; tell whether the figures that allow it are stale."""
+    worth = book.worth(account)
+    stale = _check_fresh(book, worth)
+    _check_credit(account, out, available=worth.credit_free, stale=stale)
+    return stale
+
+
+def _check_fresh(book: Book, worth: Worth) -> bool:
+    stale = worth.figures.stale(book.moment.recorded_at)
+    if stale and worth.group.refuse_when_stale:
+        detail = "the figures of the open positions are stale; this group waits for the trading server"
+        raise ManagerOffline("figures_stale", detail, retry_after=1)
+    return stale
 
 
 def _check_credit(
-    account: Account, out: int, *, available: int | None = None, field: str | None = "amount"
+    account: Account,
+    out: int,
+    *,
+    available: int | None = None,
+    field: str | None = "amount",
+    stale: bool = False,
 ) -> None:
-    available = max(0, account.credit if available is None else available)
+    available = account.credit if available is None else available
     if out > available:
         raise ValidationError(
             "not_enough_credit",
             f"{format_minor(available, account.digits)} {account.currency} of credit can be taken out",
             field=field,
             available=(available, account.digits),
+            stale=stale,
         )
 
 

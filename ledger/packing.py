@@ -1,9 +1,9 @@
 """Pack parameters in PostgreSQL's binary form, above all whole batches as one composite array.
 
 A list for each column costs psycopg 4 us per column and statement; one packed array is the fastest
-form at every batch size. Rows begin with fixed fields (never null, given as integers: dates in days
-and times in microseconds since 2000-01-01), then come variable fields (text, bytes, nullable
-int8; labels are texts of few different values, such as kinds and currencies, and packed only once).
+form at every batch size. A row has three parts: fixed fields (integers, never null), shared fields (of
+few different values, such as days, kinds and currencies: packed once together, and found again), and
+variable fields (text, bytes, nullable int8).
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from psycopg.pq import Format
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 EPOCH_ORDINAL: Final = EPOCH.toordinal()
 NULL: Final = (-1).to_bytes(4, "big", signed=True)
-FIXED: Final = {
-    "int8": ("q", 20, 8),
-    "int2": ("h", 21, 2),
-    "date": ("i", 1082, 4),
-    "timestamptz": ("q", 1184, 8),
+FIXED: Final = {"int8": ("q", 20, 8), "int2": ("h", 21, 2), "date": ("i", 1082, 4)}
+OIDS: Final = {
+    "int8": 20,
+    "int2": 21,
+    "text": 25,
+    "bytea": 17,
+    "date": 1082,
+    "timestamptz": 1184,
 }
-VARIABLE: Final = {"int8": 20, "text": 25, "label": 25, "bytea": 17, "timestamptz": 1184}
+SHARED_MAX: Final = 4096
 
-LABELS_MAX: Final = 4096
-
-Variable = str | bytes | int | None
+Shared = tuple[str | int | date | datetime | None, ...]
+Variable = tuple[str | bytes | int | None, ...]
+Row = tuple[tuple[int, ...], Shared, Variable]
 
 
 class Packed(bytes):
@@ -76,52 +79,77 @@ _NO_TEXT: Final = Packed(struct.pack("!iii", 0, 0, 25))
 class RowPacker:
     """Packs rows of one composite type, whose oid is the connection's database's."""
 
-    def __init__(self, oid: int, *, fixed: Sequence[str], variable: Sequence[str]) -> None:
+    def __init__(
+        self, oid: int, *, fixed: Sequence[str], shared: Sequence[str] = (), variable: Sequence[str] = ()
+    ) -> None:
         self._oid = oid
         columns = [FIXED[kind] for kind in fixed]
         self._fixed = struct.Struct("!i" + "".join(f"ii{code}" for code, _, _ in columns))
-        self._template: list[int] = [len(fixed) + len(variable)]
+        self._template: list[int] = [len(fixed) + len(shared) + len(variable)]
         for _, column_oid, size in columns:
             self._template += [column_oid, size, 0]
-        heads = [VARIABLE[kind].to_bytes(4, "big") for kind in variable]
-        self._variable = [(kind, head, head + NULL) for kind, head in zip(variable, heads, strict=True)]
-        self._labels: dict[str, bytes] = {}
+        self._shared_heads = [_head(kind) for kind in shared]
+        self._shared: dict[Shared, bytes] = {}
+        self._variable = [(_head(kind), _head(kind) + NULL) for kind in variable]
 
-    def array(self, rows: Iterable[tuple[Sequence[int], Sequence[Variable]]]) -> Packed:
-        """Pack rows, each given as its fixed and its variable fields."""
-        packed = [self._row(fixed, variable) for fixed, variable in rows]
+    def array(self, rows: Iterable[Row]) -> Packed:
+        """Pack rows, each given as its fixed, its shared and its variable fields."""
+        packed = [self._row(*row) for row in rows]
         if not packed:
             return Packed(struct.pack("!iii", 0, 0, self._oid))
         return Packed(struct.pack("!iiiii", 1, 0, self._oid, len(packed), 1) + b"".join(packed))
 
-    def _row(self, fixed: Sequence[int], variable: Sequence[Variable]) -> bytes:
+    def _row(self, fixed: tuple[int, ...], shared: Shared, variable: Variable) -> bytes:
         values = self._template.copy()
         values[3::3] = fixed
-        parts = [self._fixed.pack(*values)]
-        for (kind, head, null), value in zip(self._variable, variable, strict=True):
+        known = self._shared.get(shared)
+        parts = [self._fixed.pack(*values), self._share(shared) if known is None else known]
+        for (head, null), value in zip(self._variable, variable, strict=True):
             if value is None:
                 parts.append(null)
-            elif kind == "label":
-                parts.append(self._labels.get(value) or self._label(value, head))  # type: ignore[arg-type]
             else:
-                data = _data(value)
-                parts += (head, len(data).to_bytes(4, "big"), data)
+                data = value.encode() if isinstance(value, str) else _data(value)
+                parts += (head, _LENGTH(len(data)), data)
         row = b"".join(parts)
-        return len(row).to_bytes(4, "big") + row
+        return _LENGTH(len(row)) + row
 
-    def _label(self, value: str, head: bytes) -> bytes:
-        """Pack a text that comes again and again, once."""
-        if len(self._labels) >= LABELS_MAX:
-            self._labels.clear()
-        data = value.encode()
-        packed = self._labels[value] = head + len(data).to_bytes(4, "big") + data
+    def _share(self, values: Shared) -> bytes:
+        """Pack fields that come again and again, once."""
+        if len(self._shared) >= SHARED_MAX:
+            self._shared.clear()
+        packed = b"".join(
+            head + _sized(value) for head, value in zip(self._shared_heads, values, strict=True)
+        )
+        self._shared[values] = packed
         return packed
 
 
-def _data(value: str | bytes | int) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    return value if isinstance(value, bytes) else value.to_bytes(8, "big", signed=True)
+_LENGTH = struct.Struct("!i").pack
+
+
+def _head(kind: str) -> bytes:
+    return OIDS[kind].to_bytes(4, "big")
+
+
+def _sized(value: str | bytes | int | date | datetime | None) -> bytes:
+    if value is None:
+        return NULL
+    data = _data(value)
+    return _LENGTH(len(data)) + data
+
+
+def _data(value: str | bytes | int | date | datetime) -> bytes:
+    match value:
+        case str():
+            return value.encode()
+        case bytes():
+            return value
+        case datetime():
+            return microseconds(value).to_bytes(8, "big", signed=True)
+        case date():
+            return days(value).to_bytes(4, "big", signed=True)
+        case _:
+            return value.to_bytes(8, "big", signed=True)
 
 
 def days(day: date) -> int:

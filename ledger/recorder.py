@@ -42,13 +42,13 @@ RETURNING notification_id
 
 def entry_packer(row_types: dict[str, int]) -> RowPacker:
     """Give the packer of log entries, for a database in which the row types have these oids."""
-    return RowPacker(row_types["log_entry"], fixed=("int8", "int8"), variable=("text", "label", "bytea"))
+    return RowPacker(row_types["log_entry"], fixed=("int8", "int8"), variable=("text", "text", "bytea"))
 
 
 def entries(packer: RowPacker, events: Sequence[Event]) -> Packed:
     """Pack events for the log."""
     return packer.array(
-        ((event.position, event.version), (event.stream, event.TOPIC, encode(event))) for event in events
+        ((event.position, event.version), (), (event.stream, event.TOPIC, encode(event))) for event in events
     )
 
 

@@ -30,6 +30,19 @@ class Refusal(Exception):
         self.detail = detail
         self.field = field
         self.extra = extra
+        self.decided = False
+        """Whether it was met after the key's reach in the order of precedence, and not by a dry run."""
+
+    @property
+    def attempted(self) -> bool:
+        """Whether people must be able to see it: a repeat of what was done is none, nor is a ledger away."""
+        match self:
+            case AlreadyApplied(code="request_applied") | ManagerOffline() | Fault():
+                return False
+            case Unauthorized():
+                return "key_id" in self.extra
+            case _:
+                return self.decided or isinstance(self, PermissionDenied)
 
 
 class Unauthorized(Refusal):

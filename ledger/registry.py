@@ -12,6 +12,7 @@ from ledger.commands import (
     CreateKey,
     DefineGroup,
     DefineServer,
+    DefineSymbol,
     DisableAccount,
     EnableAccount,
     OpenAccount,
@@ -33,6 +34,7 @@ from ledger.events import (
     KeyRevoked,
     ServerDefined,
     SimulationStarted,
+    SymbolDefined,
 )
 from ledger.refusals import AlreadyApplied, NotFound, ValidationError
 
@@ -109,6 +111,14 @@ def define_group(book: Book, request: Request, command: DefineGroup) -> list[Eve
     version = 1 if known is None else known.version + 1
     envelope = _envelope(book, request, f"group:{command.group}", version=version)
     return [GroupDefined(**envelope, **(given | {"digits": digits}), asked=tuple(given))]
+
+
+def define_symbol(book: Book, request: Request, command: DefineSymbol) -> list[Event]:
+    """Define a symbol, or give it another definition."""
+    version = book.symbols.get(command.symbol, 0) + 1
+    envelope = _envelope(book, request, f"symbol:{command.symbol}", version=version)
+    given = _given(command)
+    return [SymbolDefined(**envelope, **given, asked=tuple(given))]
 
 
 def define_server(book: Book, request: Request, command: DefineServer) -> list[Event]:

@@ -13,6 +13,7 @@ import msgspec
 
 from ledger.commands import (
     Adjust,
+    BookDeal,
     Command,
     Correct,
     DefineGroup,
@@ -30,12 +31,14 @@ from ledger.events import (
     Event,
     GroupDefined,
     MoneyMoved,
+    SymbolDefined,
 )
 from ledger.money import Amount
 
 Content = dict[str, Any]
 
 ENVELOPE = frozenset(Event.__struct_fields__)
+_DEAL_AMOUNTS = ("profit", "storage", "commission", "taxes")
 PROFILES = (Profile, AccountOpened, AccountUpdated, AccountDisabled, AccountEnabled)
 
 
@@ -60,6 +63,10 @@ def _given(content: Content) -> Content:
 
 def _amount(amount: Amount | None) -> tuple[int, int] | None:
     return None if amount is None else amount.normalized()
+
+
+def _amount_not_zero(amount: Amount | None) -> tuple[int, int] | None:
+    return None if amount is None or amount.is_zero else amount.normalized()
 
 
 def _minor(minor: int, digits: int) -> tuple[int, int] | None:
@@ -104,6 +111,9 @@ def _asked(command: Command) -> Content:
             asked = {"kind": command.NAME, "login": getattr(command, "login", None), "amount": amount}
             expires_at = command.expires_at if isinstance(command, GiveCredit) else None
             return asked | {"expiresAt": expires_at} | _note(command)
+        case BookDeal():
+            amounts = {name: _amount_not_zero(getattr(command, name)) for name in _DEAL_AMOUNTS}
+            return {"kind": "trade", **_fields(command), **amounts}
         case DefineGroup(max_operation=Amount() as ceiling):
             return {"kind": command.NAME, **_fields(command), "maxOperation": ceiling.normalized()}
         case _:
@@ -115,7 +125,7 @@ def _recorded(events: Sequence[Event]) -> Content:
     if isinstance(first, MoneyMoved):
         return _MONEY.get(first.kind, _adjusted)(events)
     tag = str(type(first).__struct_config__.tag)
-    if isinstance(first, AccountOpened | GroupDefined):
+    if isinstance(first, AccountOpened | GroupDefined | SymbolDefined):
         return {"kind": tag, **{_published(first, name): _definition(first, name) for name in first.asked}}
     return {"kind": tag, **_fields(first)}
 
@@ -175,6 +185,13 @@ def _reversed(events: Sequence[Event]) -> Content:
     return {"kind": "reversal", "operationId": event.corrects, "reason": event.reason}
 
 
+def _traded(events: Sequence[Event]) -> Content:
+    event = _money(events[0])
+    assert event.deal is not None
+    amounts = {name: _minor(getattr(event.deal, name), event.digits) for name in _DEAL_AMOUNTS}
+    return {"kind": "trade", "login": event.login, **_fields(event.deal), **amounts}
+
+
 def _adjusted(events: Sequence[Event]) -> Content:
     event = _money(events[0])
     amount, credit = _minor(event.balance_change, event.digits), None
@@ -197,4 +214,5 @@ _MONEY: dict[str, Callable[[Sequence[Event]], Content]] = {
     "transfer": _transferred,
     "correction": _corrected,
     "reversal": _reversed,
+    "trade": _traded,
 }

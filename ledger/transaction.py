@@ -15,14 +15,18 @@ from psycopg.errors import Diagnostic
 
 from ledger import recorder
 from ledger.account import Account
-from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after
+from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after, moment_of
 from ledger.clock import DayWindow
 from ledger.codec import read_event
 from ledger.commands import Request, StartSimulation, limited_key
 from ledger.definitions import Definitions
+from ledger.events import Event
+from ledger.figures import Figures
 from ledger.packing import Packed, RowPacker
 from ledger.tickets import Outcome, Ticket, decide_ticket
 from ledger.wire import NO_PARAMS, Prepared, Wire
+
+Statement = tuple[str, dict[str, Any]]
 
 _BEGIN = Prepared("begin", "BEGIN")
 _LOCK = Prepared("lock_gate", recorder.LOCK_GATE)
@@ -44,6 +48,8 @@ class BatchRead(msgspec.Struct):
     reversals: dict[int, int] = {}
     used: dict[tuple[str, str, date], int] = {}
     keys: dict[str, int] = {}
+    symbols: dict[str, int] = {}
+    figures: dict[int, Figures] = {}
 
     def logins_met(self) -> list[int]:
         """Name the logins of operations that were found, where their accounts were not asked for."""
@@ -87,7 +93,7 @@ class Appends(Protocol):
         """Pack what the batch changes."""
         ...
 
-    def rare(self, book: Book) -> list[tuple[str, dict[str, Any]]]:
+    def rare(self, book: Book) -> list[Statement]:
         """Give the statements beside the one that books the batch."""
         ...
 
@@ -117,6 +123,8 @@ class Transaction:
         self._wire: Wire | None = None
         self.booking = False
         """Whether the batch has come so far that it may be booked, whatever happens to the connection."""
+        self.booked: Sequence[Event] = ()
+        """What the last batch booked."""
 
     async def prepare(self, connection: AsyncConnection[Any], row_types: dict[str, int]) -> None:
         """Forget what another connection knew; take this one's row types, and the definitions."""
@@ -135,15 +143,15 @@ class Transaction:
         read = await self._read(requests)
         if read.definitions_position != self.definitions.position:
             self.definitions = await self._views.load_definitions(connection)
-        if self.definitions.simulated_from is None and not read.login_max and _simulates(requests):
-            self._head = Head(read.position)
-        book = self._book(read, requests)
+        begins = self.definitions.simulated_from is None and not read.login_max and _simulates(requests)
+        book = self._book(read, requests, begins=begins)
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
         if book.booked:
             await self._append(connection, book, read.accounts)
             self.definitions = book.definitions
         else:
             await self._on_wire.run((_ROLLBACK, NO_PARAMS))
+        self.booked = book.booked
         return outcomes
 
     @property
@@ -162,8 +170,8 @@ class Transaction:
             self._views.load(wire.rows(found), read)
         return read
 
-    def _book(self, read: BatchRead, requests: Sequence[Request]) -> Book:
-        moment = self._moment(read)
+    def _book(self, read: BatchRead, requests: Sequence[Request], *, begins: bool) -> Book:
+        moment = self._moment(read, begins=begins)
         return Book(
             moment=moment,
             head=read.position,
@@ -178,19 +186,23 @@ class Transaction:
             },
             limited={key for key in map(limited_key, requests) if key is not None},
             keys=read.keys,
+            symbols=read.symbols,
+            figures=read.figures,
             login_max=read.login_max,
+            previous=self._head.last,
         )
 
-    def _moment(self, read: BatchRead) -> Moment:
+    def _moment(self, read: BatchRead, *, begins: bool) -> Moment:
+        """Read the time; it goes back only where a simulation begins."""
         if read.position != self._head.position:
             assert read.head is not None
             last = read_event(read.head, topic="", position=read.position)
-            self._head = Head(read.position, Moment(last.recorded_at, last.server_day, last.trading_day))
+            self._head = Head(read.position, moment_of(last))
         now = self._now()
         clock = self.definitions.clock
         if self._window is None or self._window.clock != clock or not self._window.contains(now):
             self._window = DayWindow.of(clock, now)
-        return moment_after(self._head, now, self._window)
+        return moment_after(Head() if begins else self._head, now, self._window)
 
     async def _append(self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account]) -> None:
         assert self._packer is not None

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
@@ -45,6 +46,14 @@ class CannotBeBooked(Exception):
     """One ticket alone still meets a conflict, or holds what the database cannot."""
 
 
+class Committed(msgspec.Struct, frozen=True):
+    """A batch that was carried out: how many requests, what they booked, what it took."""
+
+    requests: int
+    booked: Sequence[Event]
+    seconds: float
+
+
 class GroupCommit:
     """Collects requests, commits them in batches, answers each with its events or its refusal."""
 
@@ -55,10 +64,12 @@ class GroupCommit:
         views: Views,
         now: Callable[[], datetime],
         queue_max: int = QUEUE_MAX,
+        tell: Callable[[Committed], None] | None = None,
     ) -> None:
         self._connect = connect
         self._transaction = Transaction(views, now)
         self._queue_max = queue_max
+        self._tell = tell
         self._singles: deque[Ticket] = deque()
         self._bulk: deque[Ticket] = deque()
         self._waiting = 0
@@ -207,6 +218,7 @@ class GroupCommit:
     async def _commit_or_split(self, batch: list[Ticket]) -> None:
         """Commit; on an unexpected conflict decide again on a fresh read, then halve the batch."""
         for attempt in (1, 2):
+            began = time.monotonic()
             try:
                 outcomes = await self._transaction.run(self._open, batch)
             except (psycopg.DatabaseError, *POISON) as error:
@@ -217,8 +229,15 @@ class GroupCommit:
             else:
                 for ticket, outcome in zip(batch, outcomes, strict=True):
                     ticket.answer(outcome)
+                self._told(batch, time.monotonic() - began)
                 return
         await self._split(batch)
+
+    def _told(self, batch: list[Ticket], seconds: float) -> None:
+        """Tell whoever counts commits or follows the log."""
+        if self._tell is not None:
+            requests = sum(len(ticket.requests) for ticket in batch)
+            self._tell(Committed(requests, self._transaction.booked, seconds))
 
     async def _split(self, batch: list[Ticket]) -> None:
         if len(batch) > 1:

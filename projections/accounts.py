@@ -13,7 +13,7 @@ from ledger import account as accounts
 from ledger.account import Account
 from ledger.definitions import Group
 from ledger.events import AccountOpened, AccountUpdated, Event
-from ledger.funding import margin_free, withdrawable
+from ledger.figures import NO_POSITIONS, Figures, Worth
 from projections.profiles import PROFILE_FIELDS
 from projections.sql import sql
 
@@ -54,7 +54,10 @@ PERSONAL = ("name", "email", "phone", "address", "city", "zipcode", "comment")
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
-    """An account with its profile; money in minor units of its currency."""
+    """An account with its profile; money in minor units of its currency.
+
+    `figures` are those of now; None of an account as it once was, whose open positions nobody has kept.
+    """
 
     login: int
     group: str
@@ -80,15 +83,22 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     city: str
     zipcode: str
     comment: str
+    online: bool = False
+    figures: Figures | None = None
+
+    def worth(self, group: Group) -> Worth:
+        """Give what the account is worth under its group's policies."""
+        figures = NO_POSITIONS if self.figures is None else self.figures
+        return Worth(balance=self.balance, credit=self.credit, group=group, figures=figures)
 
     @property
-    def margin_free(self) -> int:
-        """Equity less margin: with no open positions known, balance and credit."""
-        return margin_free(balance=self.balance, credit=self.credit)
+    def unvalued(self) -> bool:
+        """Whether open positions lack a quote or a rate."""
+        return self.figures is not None and self.figures.unvalued > 0
 
-    def withdrawable(self, group: Group) -> int:
-        """Give what the client may take out under the group's policy."""
-        return withdrawable(balance=self.balance, credit=self.credit, group=group)
+    def stale(self, now: datetime) -> bool:
+        """Tell whether the figures are not those of now."""
+        return self.figures is None or self.figures.stale(now)
 
 
 async def view(
@@ -99,7 +109,10 @@ async def view(
     cursor = connection.cursor(binary=True)
     await cursor.execute(sql("account").encode(), params, prepare=True)
     row = await cursor.fetchone()
-    return None if row is None else AccountView(**dict(zip(AccountView.__struct_fields__, row, strict=True)))
+    if row is None:
+        return None
+    told = dict(zip(_TOLD, row[: len(_TOLD)], strict=True))
+    return AccountView(**told, figures=Figures(**dict(zip(_FIGURES, row[len(_TOLD) :], strict=True))))
 
 
 async def any_account(connection: AsyncConnection[Any]) -> bool:
@@ -135,6 +148,7 @@ def view_of(events: Iterable[Event]) -> AccountView:
         credit=account.credit,
         prevbalance=account.prevbalance(last.trading_day),
         prevmonthbalance=account.prevmonthbalance(last.server_day),
+        figures=NO_POSITIONS if isinstance(last, AccountOpened) else None,
         **profile,
     )
 
@@ -145,6 +159,8 @@ async def expired_grants(connection: AsyncConnection[Any], close: datetime) -> l
     return [(login, grant) for login, grant in rows]
 
 
+_TOLD = AccountView.__struct_fields__[:-1]
+_FIGURES = Figures.__struct_fields__
 _ANY = "SELECT 1 FROM accounts LIMIT 1"
 _GROUP_OF = "SELECT group_name FROM accounts WHERE login = %s"
 _EXPIRED = """

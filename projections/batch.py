@@ -16,46 +16,57 @@ from psycopg import AsyncConnection, Connection
 from ledger.account import Account, Grant
 from ledger.book import Book
 from ledger.commands import (
+    BookDeal,
     Command,
     Correct,
     CreateKey,
+    DefineSymbol,
+    GiveCredit,
     Note,
     Request,
     Reverse,
     RevokeKey,
+    Transfer,
+    Withdraw,
     limited_key,
     logins_of,
 )
 from ledger.decide import reference_of
 from ledger.definitions import Definitions
-from ledger.events import Event, MoneyMoved, decode, to_json
+from ledger.events import Event, MoneyMoved, decode, published, to_json
+from ledger.figures import Figures
 from ledger.packing import (
     EPOCH_ORDINAL,
     Packed,
+    Row,
     RowPacker,
-    days,
+    instant,
     int8,
     int8_array,
-    microseconds,
     text_array,
 )
 from ledger.transaction import BatchRead
-from projections import definitions, profiles
+from projections import definitions, profiles, sums
 from projections.sql import sql
 from projections.statements import Statement
 
 Params = dict[str, Any]
 
-ROW_TYPE_NAMES = ("log_entry", "history_leg", "account_state", "applied_request")
-ROW_TYPES = "SELECT typname, oid FROM pg_type WHERE oid = ANY(%s::regtype[]::oid[])"
-_LEG_TEXTS = (
-    *("label",) * 3,  # kind, currency, group
-    "text",  # request id
-    *("label",) * 2,  # operator, key
-    "text",  # reference
-    "label",  # method
-    *("text",) * 3,  # comment, warnings, metadata
+ROW_TYPE_NAMES = (
+    "log_entry",
+    "history_leg",
+    "account_state",
+    "applied_request",
+    "totals_change",
+    "daily_change",
 )
+ROW_TYPES = "SELECT typname, oid FROM pg_type WHERE oid = ANY(%s::regtype[]::oid[])"
+_LEG_SHARED = (
+    *("timestamptz", "date", "date", "timestamptz"),  # recorded, days, effective
+    *("int8",) * 3,  # corrects, reversed by, peer
+    *("text",) * 7,  # kind, currency, group, operator, key, method, warnings
+)
+_LEG_VARIABLE = ("text",) * 4  # request id, reference, comment, metadata
 _REVERSED = (
     "UPDATE history SET reversed_by = %(reversal)s WHERE operation = %(operation)s"
     ' AND "position" >= %(operation)s AND "position" <= %(operation)s + 1'
@@ -72,11 +83,16 @@ class BatchViews:
     read_sqls: ClassVar[dict[str, str]] = {
         "read_batch": sql("read_batch"),
         "read_accounts": sql("read_accounts"),
-        "read_batch_and_more": f"{sql('read_batch')}UNION ALL\n{sql('read_batch_more')}",
+        "read_batch_and_figures": f"{sql('read_batch')}UNION ALL\n{sql('read_figures')}",
+        "read_batch_and_more": "UNION ALL\n".join(
+            sql(name) for name in ("read_batch", "read_figures", "read_batch_more")
+        ),
     }
     append_sql = sql("append_batch")
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool = True) -> None:
+        self._live = live
+        """Whether accounts change now: then the figures of their open positions are to be placed anew."""
         self._packers: dict[str, RowPacker] = {}
 
     def prepare(self, row_types: dict[str, int]) -> None:
@@ -87,14 +103,17 @@ class BatchViews:
             ),
             "history_leg": RowPacker(
                 row_types["history_leg"],
-                fixed=(*("int8",) * 8, "timestamptz", "date", "date", "int2"),
-                variable=("timestamptz", "int8", "int8", "int8", *_LEG_TEXTS),
+                fixed=("int8",) * 8 + ("int2",),
+                shared=_LEG_SHARED,
+                variable=_LEG_VARIABLE,
             ),
             "account_state": RowPacker(
                 row_types["account_state"],
-                fixed=("int8",) * 7 + ("date", "date"),
-                variable=("text", "timestamptz"),
+                fixed=("int8",) * 7,
+                shared=("date", "date", "text", "timestamptz"),
             ),
+            "totals_change": sums.totals_packer(row_types["totals_change"]),
+            "daily_change": sums.daily_packer(row_types["daily_change"]),
         }
 
     def reading(self, requests: Sequence[Request]) -> tuple[str, dict[str, Packed]]:
@@ -108,7 +127,8 @@ class BatchViews:
             "request_ids": text_array([request.request_id for request in requests]),
         }
         if not any(map(_looks_further, requests)):
-            return "read_batch", params
+            takes = any(map(_takes_money, commands))
+            return "read_batch_and_figures" if takes else "read_batch", params
         references = [key for key in map(reference_of, commands) if key is not None]
         return "read_batch_and_more", params | {
             "operations": int8_array([number for command in commands for number in _operations(command)]),
@@ -119,6 +139,7 @@ class BatchViews:
             "keys": text_array(
                 [command.key for command in commands if isinstance(command, RevokeKey | CreateKey)]
             ),
+            "symbols": text_array([name for name in map(_symbol, commands) if name is not None]),
         }
 
     def load(self, rows: Iterable[tuple[Any, ...]], read: BatchRead | None = None) -> BatchRead:
@@ -135,20 +156,24 @@ class BatchViews:
     def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
         """Pack what the booked events of a batch change in the read models."""
         legs = [_leg(event, book) for event in book.booked if isinstance(event, MoneyMoved)]
-        states = [_state(account, before) for account in changed(book, before)]
+        after = changed(book, before)
+        states = [_state(account, before) for account in after]
         return {
             "applied": self._packers["applied_request"].array(_applied(book)),
             "legs": self._packers["history_leg"].array(legs),
             "accounts": self._packers["account_state"].array(states),
             "accounts_count": int8(len(states)),
+            "totals": self._packers["totals_change"].array(sums.totals_rows(book, before, after)),
+            "daily": self._packers["daily_change"].array(sums.daily_rows(book, before)),
         }
 
     def rare(self, book: Book) -> list[Statement]:
         """Give the statements that the batch needs beside the one that books it."""
-        statements: list[Statement] = []
+        statements = [*sums.turning(book), *profiles.openings(book.booked)]
         for event in book.booked:
             if not isinstance(event, MoneyMoved):
                 statements += definitions.statements(event) + profiles.statements(event)
+                statements += profiles.regrouping(event) if self._live else []
             elif event.kind == "reversal" and event.position == event.operation:
                 statements.append((_REVERSED, _reversed(event)))
         statements += [(_USED, row) for row in _usage(book)]
@@ -179,6 +204,14 @@ def _looks_further(request: Request) -> bool:
         or (isinstance(command, Correct) and command.corrects is not None)
         or request.caller.access.amount_day_max is not None
     )
+
+
+def _takes_money(command: Command) -> bool:
+    return isinstance(command, Withdraw | Transfer | GiveCredit)
+
+
+def _symbol(command: Command) -> str | None:
+    return command.symbol if isinstance(command, BookDeal | DefineSymbol) else None
 
 
 def _operations(command: Command) -> list[int]:
@@ -250,6 +283,24 @@ def _login_max(read: BatchRead, row: tuple[Any, ...]) -> None:
     read.login_max = row[1] or 0
 
 
+def _figures(read: BatchRead, row: tuple[Any, ...]) -> None:
+    _, login, orders, unvalued, profit, storage, commission, margin, quoted, fed = row[:10]
+    read.figures[login] = Figures(
+        orders=orders,
+        unvalued=unvalued,
+        profit=profit,
+        storage=storage,
+        commission=commission,
+        margin=margin,
+        quoted_at=None if quoted is None else instant(quoted),
+        fed_at=None if fed is None else instant(fed),
+    )
+
+
+def _symbol_version(read: BatchRead, row: tuple[Any, ...]) -> None:
+    read.symbols[row[11]] = row[1]
+
+
 def _join(index: dict[Any, tuple[Event, ...]], key: object, event: Event) -> None:
     found = index.get(key, ())
     if all(other.position != event.position for other in found):
@@ -266,22 +317,24 @@ _LOADERS: tuple[Callable[[BatchRead, tuple[Any, ...]], None], ...] = (
     _used,
     _key,
     _login_max,
+    _figures,
+    _symbol_version,
 )
 _GRANTS = msgspec.json.Decoder(tuple[Grant, ...])
 
 
-def _applied(book: Book) -> list[tuple[tuple[int, int], tuple[str]]]:
+def _applied(book: Book) -> list[Row]:
     sizes: dict[int, int] = {}
     for event in book.booked:
         sizes[event.operation] = sizes.get(event.operation, 0) + 1
     return [
-        ((event.position, sizes[event.operation]), (event.request_id,))
+        ((event.position, sizes[event.operation]), (), (event.request_id,))
         for event in book.booked
         if event.position == event.operation and event.request_id is not None
     ]
 
 
-def _leg(event: MoneyMoved, book: Book) -> tuple[tuple[int, ...], tuple[str | int | None, ...]]:
+def _leg(event: MoneyMoved, book: Book) -> Row:
     fixed = (
         event.position,
         event.login,
@@ -291,38 +344,35 @@ def _leg(event: MoneyMoved, book: Book) -> tuple[tuple[int, ...], tuple[str | in
         event.credit_change,
         event.balance,
         event.credit,
-        microseconds(event.recorded_at),
-        days(event.server_day),
-        days(event.trading_day),
         event.digits,
     )
-    variable = (
-        None if event.effective_at is None else microseconds(event.effective_at),
+    shared = (
+        event.recorded_at,
+        event.server_day,
+        event.trading_day,
+        event.effective_at,
         event.corrects,
         book.reversals.get(event.operation),
         event.peer,
         event.kind,
         event.currency,
         event.group,
-        event.request_id,
         event.operator_id,
         event.key_id,
-        event.reference,
         event.method,
-        event.comment if event.reason is None else event.reason,
         ",".join(event.warnings) or None,
-        None if event.metadata is None else _metadata(event),
     )
-    return fixed, variable
+    comment = event.comment if event.reason is None else event.reason
+    return fixed, shared, (event.request_id, event.reference, comment, _metadata(event))
 
 
-def _metadata(event: MoneyMoved) -> str:
-    return to_json(event.metadata).decode()
+def _metadata(event: MoneyMoved) -> str | None:
+    if event.deal is not None:
+        return to_json(published(event.deal, event.digits)).decode()
+    return None if event.metadata is None else to_json(event.metadata).decode()
 
 
-def _state(
-    account: Account, before: dict[int, Account]
-) -> tuple[tuple[int, ...], tuple[str | int | None, ...]]:
+def _state(account: Account, before: dict[int, Account]) -> Row:
     old = before.get(account.login)
     grants = account.grants
     fixed = (
@@ -333,13 +383,12 @@ def _state(
         account.credit,
         account.balance_before_day,
         account.balance_before_month,
-        days(account.balance_day),
-        days(account.balance_month),
     )
+    days = (account.balance_day, account.balance_month)
     if not grants:
-        return fixed, (None, None)
+        return fixed, (*days, None, None), ()
     soonest = min(grant.expires_at for grant in grants)
-    return fixed, (to_json(grants).decode(), microseconds(soonest))
+    return fixed, (*days, to_json(grants).decode(), soonest), ()
 
 
 def _usage(book: Book) -> list[Params]:

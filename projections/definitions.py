@@ -17,6 +17,7 @@ from ledger.events import (
     KeyRevoked,
     ServerDefined,
     SimulationStarted,
+    SymbolDefined,
     to_json,
 )
 from projections.statements import Statement, fields_of
@@ -41,6 +42,18 @@ _PUT_GROUP = (
     " margin_call = excluded.margin_call, stop_out = excluded.stop_out,"
     " max_operation = excluded.max_operation, coverage = excluded.coverage,"
     " permissions = excluded.permissions"
+)
+_PUT_SYMBOL = (
+    'INSERT INTO symbols (symbol, "position", version, digits, contract_size, base_currency,'
+    " profit_currency, margin_rate, swap_long, swap_short, spread, trade_mode, description)"
+    " VALUES (%(symbol)s, %(position)s, %(version)s, %(digits)s, %(contract_size)s::numeric,"
+    " %(base_currency)s, %(profit_currency)s, %(margin_rate)s::numeric, %(swap_long)s::numeric,"
+    " %(swap_short)s::numeric, %(spread)s, %(trade_mode)s, %(description)s)"
+    ' ON CONFLICT (symbol) DO UPDATE SET "position" = excluded."position", version = excluded.version,'
+    " digits = excluded.digits, contract_size = excluded.contract_size,"
+    " base_currency = excluded.base_currency, profit_currency = excluded.profit_currency,"
+    " margin_rate = excluded.margin_rate, swap_long = excluded.swap_long, swap_short = excluded.swap_short,"
+    " spread = excluded.spread, trade_mode = excluded.trade_mode, description = excluded.description"
 )
 _PUT_SERVER = (
     'INSERT INTO server (one, "position", version, timezone, day_end, overnight_days, book_currency)'
@@ -76,6 +89,8 @@ def statements(event: Event) -> list[Statement]:
         case GroupDefined():
             permissions = None if event.permissions is None else to_json(event.permissions).decode()
             return [(_PUT_GROUP, fields_of(event) | {"permissions": permissions})]
+        case SymbolDefined():
+            return [(_PUT_SYMBOL, fields_of(event))]
         case ServerDefined():
             return [(_PUT_SERVER, fields_of(event))]
         case SimulationStarted():

@@ -9,7 +9,6 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from ledger.recorder import LOCK_GATE
-from ledger.sql import migrations
 from projections.rebuild import replay
 from projections.schema import (
     SERVICE_ROLE,
@@ -17,6 +16,7 @@ from projections.schema import (
     create_views,
     digest_of,
     grant,
+    numbered,
     schema_of,
     view_tables,
 )
@@ -60,7 +60,7 @@ def _ensure_role(connection: Connection[Any]) -> None:
 def _migrate_here(connection: Connection[Any], schema: str) -> list[str]:
     connection.execute(_MIGRATIONS)
     done = dict(connection.execute("SELECT name, digest FROM migrations").fetchall())
-    todo = [(name, text) for name, text in migrations() if name not in done]
+    todo = [(name, text) for name, text in numbered() if name not in done]
     for name, text in todo:
         connection.execute(text.encode())
         _record(connection, name, digest_of(text))

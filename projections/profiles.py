@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ledger.events import AccountDisabled, AccountEnabled, AccountOpened, AccountUpdated, Event
+from collections.abc import Iterable
+from typing import Any
+
+from ledger.events import AccountDisabled, AccountEnabled, AccountOpened, AccountUpdated, Event, to_json
+from projections.sql import sql
 from projections.statements import Statement, fields_of
 
 TEXTS = ("name", "email", "country", "phone", "address", "city", "zipcode", "comment")
@@ -15,17 +19,6 @@ PROFILE_FIELDS = (
     *TEXTS,
 )
 
-_OPEN_ACCOUNT = (
-    "INSERT INTO accounts (login, version, balance, credit, balance_before_day, balance_before_month,"
-    " balance_day, balance_month, digits, enable, leverage, group_name, currency) VALUES (%(login)s, 0, 0, 0,"
-    " 0, 0, %(trading_day)s, %(server_month)s, %(digits)s, %(enable)s, %(leverage)s, %(group)s, %(currency)s)"
-)
-_OPEN_PROFILE = (
-    "INSERT INTO profiles (login, regdate, enable_read_only, enable_change_password, magic, customer_id,"
-    " name, email, country, phone, address, city, zipcode, comment) VALUES (%(login)s, %(regdate)s,"
-    " %(enable_read_only)s, %(enable_change_password)s, %(magic)s, %(customer_id)s, %(name)s, %(email)s,"
-    " %(country)s, %(phone)s, %(address)s, %(city)s, %(zipcode)s, %(comment)s)"
-)
 _UPDATE_ACCOUNT = (
     "UPDATE accounts SET group_name = coalesce(%(group)s, group_name), enable = coalesce(%(enable)s, enable),"
     " leverage = coalesce(%(leverage)s, leverage) WHERE login = %(login)s"
@@ -41,18 +34,41 @@ _UPDATE_PROFILE = (
     " zipcode = coalesce(%(zipcode)s, zipcode), comment = coalesce(%(comment)s, comment)"
     " WHERE login = %(login)s"
 )
+_REGROUP = 'INSERT INTO regroupings (login, "position") VALUES (%(login)s, %(position)s)'
 _ENABLE = "UPDATE accounts SET enable = %(enable)s WHERE login = %(login)s"
 
 
-def statements(event: Event) -> list[Statement]:
-    """Give the statements by which the event changes these rows; money columns are not theirs."""
+def regrouping(event: Event) -> list[Statement]:
+    """Give the statement that has the figures of the account's open positions valued and placed anew."""
     match event:
-        case AccountOpened():
-            row = fields_of(event) | {"server_month": event.server_day.replace(day=1)}
-            return [(_OPEN_ACCOUNT, row), (_OPEN_PROFILE, row)]
+        case AccountUpdated(group=None, enable=None, leverage=None):
+            return []
+        case AccountUpdated() | AccountDisabled() | AccountEnabled():
+            return [(_REGROUP, {"login": event.login, "position": event.position})]
+        case _:
+            return []
+
+
+def openings(events: Iterable[Event]) -> list[Statement]:
+    """Give the statement that adds the rows of all accounts that were opened, however many."""
+    rows = [_opened(event) for event in events if isinstance(event, AccountOpened)]
+    return [(sql("open_accounts"), {"rows": to_json(rows).decode()})] if rows else []
+
+
+def statements(event: Event) -> list[Statement]:
+    """Give the statements by which the event changes rows that exist; money columns are not theirs."""
+    match event:
         case AccountUpdated():
             return [(_UPDATE_ACCOUNT, fields_of(event)), (_UPDATE_PROFILE, fields_of(event))]
         case AccountDisabled() | AccountEnabled():
             return [(_ENABLE, {"login": event.login, "enable": isinstance(event, AccountEnabled)})]
         case _:
             return []
+
+
+def _opened(event: AccountOpened) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in _OPENED}
+    return row | {"server_month": event.server_day.replace(day=1)}
+
+
+_OPENED = ("login", "group", "currency", "digits", "leverage", "enable", "trading_day", *PROFILE_FIELDS)

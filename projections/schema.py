@@ -17,10 +17,24 @@ from psycopg.sql import SQL, Identifier
 
 from ledger.refusals import ValidationError
 from ledger.sql import migrations
-from projections.sql import sql
+from projections.sql import kept, sql
 
 SERVICE_ROLE = "fundledger_service"
 LOG_TABLES = ("ledger_events", "gate", "migrations")
+OBSERVATIONS = (
+    "quotes",
+    "positions",
+    "snapshots",
+    "position_parts",
+    "online",
+    "feed_streams",
+    "figures",
+    "figure_totals",
+    "regroupings",
+)
+KEPT_TABLES = (*LOG_TABLES, "refusals", *OBSERVATIONS)
+"""What a rebuild leaves alone."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _VIEW_TABLES = """
 SELECT c.relname FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace
@@ -85,7 +99,7 @@ def create_views(connection: Connection[Any]) -> None:
 
 def view_tables(connection: Connection[Any]) -> list[str]:
     """Name the tables of the read models in the schema on the search path."""
-    return [name for (name,) in connection.execute(_VIEW_TABLES, [list(LOG_TABLES)]).fetchall()]
+    return [name for (name,) in connection.execute(_VIEW_TABLES, [list(KEPT_TABLES)]).fetchall()]
 
 
 def grant(connection: Connection[Any], schema: str) -> None:
@@ -95,13 +109,19 @@ def grant(connection: Connection[Any], schema: str) -> None:
     connection.execute(SQL("GRANT INSERT, SELECT ON ledger_events TO {}").format(role))
     connection.execute(SQL("GRANT UPDATE ON gate TO {}").format(role))
     connection.execute(SQL("GRANT SELECT ON migrations TO {}").format(role))
-    for table in view_tables(connection):
+    connection.execute(SQL("GRANT INSERT, SELECT ON refusals TO {}").format(role))
+    for table in (*OBSERVATIONS, *view_tables(connection)):
         statement = SQL("GRANT INSERT, SELECT, UPDATE, DELETE ON {} TO {}")
         connection.execute(statement.format(Identifier(table), role))
 
 
+def numbered() -> list[tuple[str, str]]:
+    """Give name and text of every migration of what cannot be rebuilt, in order."""
+    return [*migrations(), *kept.migrations()]
+
+
 def wanted() -> dict[str, str]:
-    return {name: digest_of(text) for name, text in migrations()} | {VIEWS: digest_of(sql("schema"))}
+    return {name: digest_of(text) for name, text in numbered()} | {VIEWS: digest_of(sql("schema"))}
 
 
 def digest_of(text: str) -> str:

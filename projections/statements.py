@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ledger.events import Event
+from ledger.transaction import Statement
 
-Statement = tuple[str, dict[str, Any]]
+__all__ = ["Statement", "fields_of"]
 
 
 def fields_of(event: Event) -> dict[str, Any]:

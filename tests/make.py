@@ -18,11 +18,13 @@ from ledger.clock import ServerClock
 from ledger.commands import (
     Access,
     Adjust,
+    BookDeal,
     Caller,
     Command,
     Correct,
     DefineGroup,
     DefineServer,
+    DefineSymbol,
     Deposit,
     GiveCredit,
     OpenAccount,
@@ -147,6 +149,29 @@ def define_group(group: str = "standard", currency: str = "USD", **definition: A
     ceiling = definition.pop("max_operation", None)
     max_operation = None if ceiling is None else money(ceiling, "maxOperation")
     return DefineGroup(group=group, currency=currency, max_operation=max_operation, **definition)
+
+
+def define_symbol(symbol: str = "EURUSD", **definition: Any) -> DefineSymbol:
+    """Ask for a symbol: by default a currency pair of its name, 100,000 a lot."""
+    named: dict[str, Any] = {
+        "digits": 5,
+        "contract_size": "100000",
+        "base_currency": symbol[:3],
+        "profit_currency": symbol[3:6],
+    }
+    return DefineSymbol(symbol=symbol, **named | definition)
+
+
+def deal(
+    deal_id: str, profit: int | str, *, login: int = 1001, symbol: str | None = None, **rest: Any
+) -> BookDeal:
+    """Ask for a closed deal to be booked."""
+    parts: dict[str, Any] = {
+        name: money(rest.pop(name), name) for name in ("storage", "commission", "taxes") if name in rest
+    }
+    return BookDeal(
+        login=login, deal_id=deal_id, profit=money(profit, "profit"), symbol=symbol, **parts, **rest
+    )
 
 
 def define_server(

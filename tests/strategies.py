@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from ledger.commands import (
     Adjust,
+    BookDeal,
     Command,
     Correct,
     CreateKey,
     DefineGroup,
     DefineServer,
+    DefineSymbol,
     Deposit,
     DisableAccount,
     EnableAccount,
@@ -122,6 +124,18 @@ corrections = st.builds(
     reason=_texts,
     **_note,
 ).filter(_at_least_one)
+_results = amounts(-100_000) | amounts(-700, 700) | st.just(Amount(0, 0))
+deals = st.builds(
+    BookDeal,
+    login=_logins,
+    deal_id=st.sampled_from(["d1", "d2", "d3"]),
+    profit=_results,
+    **dict.fromkeys(("storage", "commission", "taxes"), st.none() | _results),
+    symbol=st.none() | st.sampled_from(["EURUSD", "unknown"]),
+    ticket=st.none() | _numbers,
+    lots=st.none() | st.just("0.1"),
+    time=st.none() | _past,
+)
 reversals = st.builds(Reverse, operation=st.integers(10, 24), reason=_texts)
 charges = st.builds(Adjust, login=_logins, kind=st.sampled_from(SIGNED_KINDS), amount=_signed, **_note)
 conversions = st.builds(Adjust, login=_logins, kind=st.just("bonus-conversion"), amount=amounts(), **_note)
@@ -146,6 +160,7 @@ money_commands: st.SearchStrategy[Command] = st.one_of(
     credits_,
     transfers,
     corrections,
+    deals,
     reversals,
     charges,
     conversions,
@@ -174,6 +189,19 @@ group_definitions = st.builds(
     coverage=_flags,
     permissions=metadata,
 )
+symbol_definitions = st.builds(
+    DefineSymbol,
+    symbol=st.sampled_from(["EURUSD", "USDJPY"]),
+    digits=st.sampled_from([3, 5]),
+    contract_size=st.sampled_from(["100000", "0.5"]),
+    base_currency=st.just("EUR"),
+    profit_currency=st.just("USD"),
+    margin_rate=st.none() | st.just("1.5"),
+    swap_long=st.none() | st.just("-0.3"),
+    spread=st.none() | st.integers(0, 20),
+    trade_mode=st.none() | st.just("close_only"),
+    description=st.none() | _texts.filter(bool),
+)
 server_definitions = st.builds(
     DefineServer,
     timezone=st.sampled_from(["UTC", "Europe/Athens", "America/New_York"]),
@@ -201,6 +229,7 @@ other_commands: st.SearchStrategy[Command] = st.one_of(
     account_updates,
     suspensions,
     group_definitions,
+    symbol_definitions,
     server_definitions,
     key_creations,
     key_revocations,
@@ -221,6 +250,9 @@ STANDING: list[Command] = [
     OpenAccount(login=1003, group="standard"),
     Adjust(login=1003, kind="charge", amount=Amount(-50, 0)),
     Adjust(login=1003, kind="opening", credit=Amount(5_000, 0)),
+    DefineSymbol(
+        symbol="EURUSD", digits=5, contract_size="100000", base_currency="EUR", profit_currency="USD"
+    ),
     *_riches(1001),
     *_riches(1002)[1:],
     CreateKey(key="k1", name="desk", role="finance", scopes=(), groups="*", secret_hash="00"),

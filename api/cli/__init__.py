@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from api.bodies import YEARS
-from api.cli import keys, ledgers, serve
+from api.cli import demo, imports, keys, ledgers, serve
 from api.database import UnsafeServer
 from api.embedded import EmbeddedPostgresError
 from ledger.codec import UnknownEvent
@@ -63,12 +63,14 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=ledgers.migrate)
     _keys(commands.add_parser("keys", help="make, list, revoke and rotate keys"), common)
     _ledgers(commands.add_parser("ledgers", help="make and list ledgers"), common)
+    _import(commands.add_parser("import", parents=[common], help="take over accounts from a CSV file"))
     command = commands.add_parser("rebuild", parents=[common], help="make the read models anew from the log")
     command.set_defaults(run=ledgers.rebuild)
     command = commands.add_parser(
         "verify", parents=[common], help="compare the read models with a rebuild, and check every leaf hash"
     )
     command.set_defaults(run=ledgers.verify)
+    _demo(commands.add_parser("demo", parents=[common], help="fill an empty ledger with a made-up broker"))
     return top
 
 
@@ -121,6 +123,27 @@ def _keys(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> 
         "--overlap", type=keys.seconds, default=0, metavar="SECONDS", help="how long both live"
     )
     rotate.set_defaults(run=keys.rotate)
+
+
+def _import(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "file", type=Path, metavar="FILE", help="accounts.csv; its first row names the columns"
+    )
+    command.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="where each row's result goes (default: beside it)",
+    )
+    command.add_argument("--dry-run", action="store_true", help="say what would be, and book nothing")
+    command.set_defaults(run=imports.import_accounts)
+
+
+def _demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="the same seed makes the same broker"
+    )
+    command.set_defaults(run=demo.demo)
 
 
 def _ledgers(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

@@ -83,23 +83,29 @@ async def _serve(address: socket.socket, arguments: Namespace, url: str, *, keep
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        await _Server(config, arguments).serve(sockets=[address])
+        await _Server(config, arguments, service).serve(sockets=[address])
     finally:
         await service.stop()
 
 
 class _Server(uvicorn.Server):
-    """Says where it serves once it does."""
+    """Says where it serves once it does; at its end it lets followers of the log go before it waits."""
 
-    def __init__(self, config: uvicorn.Config, arguments: Namespace) -> None:
+    def __init__(self, config: uvicorn.Config, arguments: Namespace, service: Service) -> None:
         super().__init__(config)
         self._arguments = arguments
+        self._service = service
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where."""
         await super().startup(sockets)
         if self.started and sockets:
             _greet(self._arguments, sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let followers go, and end."""
+        self._service.tail.end()
+        await super().shutdown(sockets)
 
 
 def _greet(arguments: Namespace, port: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -35,20 +35,41 @@ def database_url(arguments: Namespace, *, make: bool = False) -> Iterator[str]:
 
 
 async def book(url: str, ledger: str, requests: list[Request]) -> list[list[Event]]:
-    """Have requests booked by a writer of the command's own, beside the service's."""
+    """Have requests booked beside the service's own; raises the first refusal."""
+    async with writing(url, ledger) as writer:
+        return [await writer.submit(request) for request in requests]
+
+
+@asynccontextmanager
+async def writing(url: str, ledger: str) -> AsyncIterator[GroupCommit]:
+    """Lend a writer of the command's own, beside the service's, on the ledger's clock."""
+    async with opened(url, ledger) as database:
+        async with database.reading() as connection:
+            now = await _clock(connection)
+        async with writing_at(database, now) as writer:
+            yield writer
+
+
+@asynccontextmanager
+async def opened(url: str, ledger: str) -> AsyncIterator[Database]:
+    """Lend the ledger's database."""
     database = Database(url, ledger)
     await database.open()
     try:
-        async with database.reading() as connection:
-            now = await _clock(connection)
-        writer = GroupCommit(connect=database.connect_writer, views=BatchViews(), now=now)
-        await writer.start()
-        try:
-            return [await writer.submit(request) for request in requests]
-        finally:
-            await writer.stop()
+        yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def writing_at(database: Database, now: Now) -> AsyncIterator[GroupCommit]:
+    """Lend a writer on a clock."""
+    writer = GroupCommit(connect=database.connect_writer, views=BatchViews(), now=now)
+    await writer.start()
+    try:
+        yield writer
+    finally:
+        await writer.stop()
 
 
 async def _clock(connection: AsyncConnection[Any]) -> Now:

@@ -1,9 +1,10 @@
-"""/healthz and /readyz: is the process there, and can it book and read."""
+"""/healthz, /readyz and /metrics: is the process there, can it book and read, and what does it count."""
 
 from __future__ import annotations
 
 from litestar import get
 
+from api import metrics
 from api.exchange import Answer, HttpRequest, reply_to_anyone, service_of
 from ledger.events import to_json
 from ledger.refusals import ManagerOffline
@@ -30,4 +31,12 @@ async def readyz(request: HttpRequest) -> Answer:
     return reply_to_anyone(request, to_json({"status": "ready", "ledger": service.ledger}))
 
 
-HANDLERS = [healthz, readyz]
+@get("/metrics", opt={"tag": "Health"})
+async def read_metrics(request: HttpRequest) -> Answer:
+    """Give what the service counts of itself, for Prometheus."""
+    service = service_of(request)
+    exposition = service.metrics.exposition(await service.present())
+    return reply_to_anyone(request, exposition, metrics.MEDIA_TYPE)
+
+
+HANDLERS = [healthz, readyz, read_metrics]

@@ -1,4 +1,4 @@
-"""/groups and /server: the templates of accounts, and the trading server's clock."""
+"""/groups, /symbols and /server: the templates of accounts, what is traded, the server's clock."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from litestar.params import FromPath
 
 from api import bodies, profiles
 from api.exchange import Answer, HttpRequest, NoQuery, ask_of, body_of, carry_out, query_of, reply, service_of
+from projections.symbols import symbols
 
 _group = bodies.decoder(bodies.GroupBody)
+_symbol = bodies.decoder(bodies.SymbolBody)
 _server = bodies.decoder(bodies.ServerBody)
 
 
@@ -33,6 +35,24 @@ async def define_group(request: HttpRequest, group: FromPath[str]) -> Answer:
     return await carry_out(request, _group(await body_of(request)).command_for(group), status=200)
 
 
+@get("/symbols", opt={"scope": "symbols:read", "tag": "Symbols"})
+async def read_symbols(request: HttpRequest) -> Answer:
+    """List the symbols."""
+    query_of(request, NoQuery)
+    async with service_of(request).reading() as connection:
+        found = await symbols(connection)
+    return reply(ask_of(request), {"symbols": found})
+
+
+@put(
+    "/symbols/{symbol:str}",
+    opt={"scope": "symbols:write", "body": bodies.SymbolBody, "tag": "Symbols"},
+)
+async def define_symbol(request: HttpRequest, symbol: FromPath[str]) -> Answer:
+    """Define a symbol, or give it another definition."""
+    return await carry_out(request, _symbol(await body_of(request)).command_for(symbol), status=200)
+
+
 @get("/server", opt={"scope": "server:read", "tag": "Server"})
 async def read_server(request: HttpRequest) -> Answer:
     """Read the ledger's clock and book currency."""
@@ -53,4 +73,4 @@ async def define_server(request: HttpRequest) -> Answer:
     return await carry_out(request, _server(await body_of(request)).command(), status=200)
 
 
-HANDLERS = [read_groups, define_group, read_server, define_server]
+HANDLERS = [read_groups, define_group, read_symbols, define_symbol, read_server, define_server]

@@ -1,5 +1,5 @@
--- Book a batch into the read models: what its requests caused, its legs of history, the days that
--- begin with it, and each account's new state where the account still is as it was read.
+-- Book a batch into the read models: what its requests caused, its legs of history, what it adds to the
+-- sums, and each account's new state where the account still is as it was read.
 applied AS (
     INSERT INTO requests (request_id, "position", size)
     SELECT request_id, "position", size FROM unnest(%(applied)s::applied_request[])
@@ -16,11 +16,29 @@ legs AS (
         comment, warnings, metadata
     FROM unnest(%(legs)s::history_leg[])
 ),
-begun AS (
-    INSERT INTO days (server_day, trading_day, "position", recorded_at)
-    SELECT DISTINCT ON (server_day) server_day, trading_day, "position", recorded_at
-    FROM unnest(%(legs)s::history_leg[]) ORDER BY server_day, "position"
-    ON CONFLICT (server_day) DO NOTHING
+summed AS (
+    INSERT INTO totals AS t (
+        group_name, enable, balance_day, balance_month, accounts, balance, credit, balance_before_day,
+        balance_before_month
+    )
+    SELECT group_name, enable = 1, balance_day, balance_month, accounts, balance::numeric, credit::numeric,
+        balance_before_day::numeric, balance_before_month::numeric
+    FROM unnest(%(totals)s::totals_change[])
+    ON CONFLICT (group_name, enable, balance_day, balance_month) DO UPDATE SET
+        accounts = t.accounts + excluded.accounts,
+        balance = t.balance + excluded.balance,
+        credit = t.credit + excluded.credit,
+        balance_before_day = t.balance_before_day + excluded.balance_before_day,
+        balance_before_month = t.balance_before_month + excluded.balance_before_month
+),
+of_days AS (
+    INSERT INTO daily AS d (server_day, group_name, kind, operations, balance_change, credit_change)
+    SELECT server_day, group_name, kind, operations, balance_change::numeric, credit_change::numeric
+    FROM unnest(%(daily)s::daily_change[])
+    ON CONFLICT (server_day, group_name, kind) DO UPDATE SET
+        operations = d.operations + excluded.operations,
+        balance_change = d.balance_change + excluded.balance_change,
+        credit_change = d.credit_change + excluded.credit_change
 ),
 moved AS (
     UPDATE accounts a SET

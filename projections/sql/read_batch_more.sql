@@ -1,12 +1,17 @@
 -- What only some commands look at, beside read_batch: 3 the first operations of references; 4 operations;
--- 5 their reversals; 6 usage of limited keys; 7 keys; 8 the highest login.
+-- 5 their reversals; 6 usage of limited keys; 7 keys; 8 the
+-- highest login; 10 symbols.
 SELECT 3::smallint, o."position", e.notification_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     o.kind, o.method, o.reference, e.state
 FROM unnest(%(kinds)s::text[], %(methods)s::text[], %(references)s::text[]) AS asked (kind, method, reference)
-JOIN history o
-    ON o.reference = asked.reference AND o.kind = asked.kind AND o.method = asked.method
-    AND o.reversed_by IS NULL AND o."position" = o.operation AND o.method IS NOT NULL
-    AND o.reference IS NOT NULL
+CROSS JOIN LATERAL (
+    -- OFFSET 0 keeps the look-ups apart: planned for an empty table, a join walks the whole index.
+    SELECT h."position", h.kind, h.method, h.reference FROM history h
+    WHERE h.reference = asked.reference AND h.kind = asked.kind AND h.method = asked.method
+        AND h.reversed_by IS NULL AND h."position" = h.operation AND h.method IS NOT NULL
+        AND h.reference IS NOT NULL
+    OFFSET 0
+) AS o
 JOIN ledger_events e ON e.notification_id >= o."position" AND e.notification_id <= o."position" + 1
 UNION ALL
 SELECT 4::smallint, asked.operation, e.notification_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -29,3 +34,6 @@ FROM keys WHERE key_id = ANY(%(keys)s)
 UNION ALL
 SELECT 8::smallint, (SELECT max(login) FROM accounts), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL, NULL, NULL
+UNION ALL
+SELECT 10::smallint, version, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, symbol, NULL, NULL, NULL
+FROM symbols WHERE symbol = ANY(%(symbols)s)

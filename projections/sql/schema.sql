@@ -32,6 +32,8 @@ CREATE TABLE accounts (
 ) WITH (fillfactor = 70);
 
 CREATE INDEX accounts_grants_expire_at ON accounts (grants_expire_at) WHERE grants_expire_at IS NOT NULL;
+-- Pages of groups, each by login. Money does not touch these columns, so the updates of money stay cheap.
+CREATE INDEX accounts_group ON accounts (group_name, enable, login);
 
 -- What an account is called, and its flags: the columns that money never touches.
 CREATE TABLE profiles (
@@ -96,7 +98,7 @@ CREATE INDEX history_backdated_login ON history (login, effective_at, "position"
     WHERE effective_at < recorded_at;
 CREATE INDEX history_corrects ON history (corrects) WHERE corrects IS NOT NULL;
 
--- The first leg of each server day. Days never go back, so a day is a range of positions.
+-- The first event of each server day. Days never go back, so a day is a range of positions.
 CREATE TABLE days (
     server_day date NOT NULL,
     trading_day date NOT NULL,
@@ -112,6 +114,52 @@ CREATE TABLE key_usage (
     currency text COLLATE "C" NOT NULL,
     used bigint NOT NULL,
     CONSTRAINT key_usage_pkey PRIMARY KEY (key_id, server_day, currency)
+);
+
+-- The sums over accounts, kept in the write transaction. An account counts under its group, its flag, and
+-- the day and month of its last change; what is not of the present day or month is folded into -infinity.
+CREATE TABLE totals (
+    group_name text COLLATE "C" NOT NULL,
+    enable boolean NOT NULL,
+    balance_day date NOT NULL,
+    balance_month date NOT NULL,
+    accounts bigint NOT NULL,
+    balance numeric NOT NULL,
+    credit numeric NOT NULL,
+    balance_before_day numeric NOT NULL,
+    balance_before_month numeric NOT NULL,
+    CONSTRAINT totals_pkey PRIMARY KEY (group_name, enable, balance_day, balance_month)
+) WITH (fillfactor = 50);
+
+-- What each kind of operation moved on each server day, by the group at booking. The kind group-change is
+-- what accounts took from one group to another.
+CREATE TABLE daily (
+    server_day date NOT NULL,
+    group_name text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    operations bigint NOT NULL,
+    balance_change numeric NOT NULL,
+    credit_change numeric NOT NULL,
+    CONSTRAINT daily_pkey PRIMARY KEY (server_day, group_name, kind)
+) WITH (fillfactor = 50);
+
+-- The present definition of each symbol. Prices have `digits` decimals; contract_size is in units of the
+-- base currency a lot.
+CREATE TABLE symbols (
+    symbol text COLLATE "C" NOT NULL,
+    "position" bigint NOT NULL,
+    version bigint NOT NULL,
+    digits smallint NOT NULL,
+    contract_size numeric NOT NULL,
+    base_currency text COLLATE "C" NOT NULL,
+    profit_currency text COLLATE "C" NOT NULL,
+    margin_rate numeric NOT NULL,
+    swap_long numeric NOT NULL,
+    swap_short numeric NOT NULL,
+    spread integer NOT NULL,
+    trade_mode text NOT NULL,
+    description text NOT NULL,
+    CONSTRAINT symbols_pkey PRIMARY KEY (symbol)
 );
 
 -- The present definition of each group. max_operation in minor units.
@@ -179,10 +227,10 @@ CREATE TYPE history_leg AS (
     credit_change bigint,
     balance bigint,
     credit bigint,
+    digits smallint,
     recorded_at timestamptz,
     server_day date,
     trading_day date,
-    digits smallint,
     effective_at timestamptz,
     corrects bigint,
     reversed_by bigint,
@@ -190,13 +238,13 @@ CREATE TYPE history_leg AS (
     kind text,
     currency text,
     group_name text,
-    request_id text,
     operator_id text,
     key_id text,
-    reference text,
     method text,
-    comment text,
     warnings text,
+    request_id text,
+    reference text,
+    comment text,
     metadata text
 );
 
@@ -218,4 +266,25 @@ CREATE TYPE applied_request AS (
     "position" bigint,
     size smallint,
     request_id text
+);
+
+CREATE TYPE totals_change AS (
+    balance_day date,
+    balance_month date,
+    enable smallint,
+    accounts bigint,
+    group_name text,
+    balance text,
+    credit text,
+    balance_before_day text,
+    balance_before_month text
+);
+
+CREATE TYPE daily_change AS (
+    operations bigint,
+    server_day date,
+    group_name text,
+    kind text,
+    balance_change text,
+    credit_change text
 );

@@ -310,7 +310,7 @@ def _wire(body: object) -> object:
 
 def _held_to_promises(response: httpx.Response) -> Answer:
     kind = response.headers.get("content-type", "")
-    body = json.loads(response.text, parse_float=Exact) if "json" in kind else None
+    body = json.loads(response.text, parse_float=Exact) if "json" in kind and "ndjson" not in kind else None
     answer = Answer(response.status_code, body, response.headers, response.text)
     assert "traceback" not in response.text.lower()
     if answer.status >= 400 and response.request.method != "HEAD":

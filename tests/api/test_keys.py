@@ -31,15 +31,19 @@ READS = {
     "reports:read",
 }
 FUNDING = {"funding:deposit", "funding:withdraw", "funding:credit", "funding:transfer", "funding:adjust"}
+MANAGING = {
+    *("funding:correct", "users:write", "groups:write", "symbols:write", "server:write", "feed:write"),
+    "audit:read",
+}
 ROLES = {
-    "provisioning": {"users:read", "users:write", "groups:read", "server:read"},
-    "finance": FUNDING | {"users:read", "groups:read", "history:read", "server:read"},
+    "provisioning": (READS | {"users:write"}) - {"history:read"},
+    "finance": FUNDING | {"users:read", "groups:read", "accounts:read", "history:read", "server:read"},
     "reporting": READS,
-    "feed": set(),
+    "feed": {"feed:write", "symbols:read", "symbols:write"},
     "dealer": READS,
-    "manager": READS | FUNDING | {"funding:correct", "users:write", "groups:write", "server:write"},
-    "admin": READS | FUNDING | {"funding:correct", "users:write", "groups:write", "server:write"},
-    "user": {"users:read", "history:read"},
+    "manager": READS | FUNDING | MANAGING,
+    "admin": READS | FUNDING | MANAGING,
+    "user": {"users:read", "accounts:read", "history:read"},
 }
 ANY = ""
 SCOPES = {
@@ -64,9 +68,24 @@ SCOPES = {
     ("PUT", "/groups/{group}"): "groups:write",
     ("GET", "/server"): "server:read",
     ("PUT", "/server"): "server:write",
+    ("GET", "/symbols"): "symbols:read",
+    ("PUT", "/symbols/{symbol}"): "symbols:write",
+    ("GET", "/accounts"): "accounts:read",
+    ("POST", "/accounts/query"): "accounts:read",
+    ("POST", "/feed/quotes"): "feed:write",
+    ("POST", "/feed/positions"): "feed:write",
+    ("POST", "/feed/deals"): "feed:write",
+    ("POST", "/feed/online"): "feed:write",
+    ("GET", "/feed/status"): "feed:write",
+    ("GET", "/reports/exposure"): "reports:read",
+    ("GET", "/reports/users"): "reports:read",
+    ("GET", "/reports/daily"): "reports:read",
+    ("GET", "/audit/events"): "audit:read",
+    ("GET", "/audit/stream"): "audit:read",
+    ("GET", "/audit/refusals"): "audit:read",
 }
 PERSONAL = ("name", "email", "phone", "address", "city", "zipcode", "comment")
-WITHOUT_KEY = {"/healthz", "/readyz"}
+WITHOUT_KEY = {"/healthz", "/readyz", "/metrics"}
 
 
 def routes(database_url: str) -> Iterator[tuple[str, str, Any]]:
@@ -81,7 +100,10 @@ def routes(database_url: str) -> Iterator[tuple[str, str, Any]]:
 
 def filled(path: str) -> str:
     """Put something into the places of a path that cannot be there."""
-    return path.format(operation_id="bal_999999999", login=999_999_999, request_id="none", group="standard")
+    beyond = "?after=999999999" if path == "/audit/stream" else ""  # a stream that begins does not end
+    return (path + beyond).format(
+        operation_id="bal_999999999", login=999_999_999, request_id="none", group="standard", symbol="X"
+    )
 
 
 class TestEveryRoute:

@@ -118,7 +118,7 @@ class TestTheDocument:
             assert set(schema["properties"]) == set(published), (method, path)
             assert schema["additionalProperties"] is False
             with_body += 1
-        assert with_body == 12
+        assert with_body == 18
 
     def test_every_write_but_enable_and_disable_takes_a_described_body(self, database_url: str) -> None:
         without = {
@@ -193,6 +193,21 @@ class TestTheDocument:
         assert set(schema["properties"]) == set(BatchBody.__struct_encode_fields__)
         items = schema["properties"]["operations"]["items"]
         assert items
+
+    @pytest.mark.parametrize(
+        ("path", "field", "item"),
+        [
+            ("/feed/quotes", "quotes", "QuoteItem"),
+            ("/feed/positions", "positions", "PositionItem"),
+            ("/feed/deals", "deals", "DealItem"),
+        ],
+    )
+    def test_the_items_of_the_feed_are_described(
+        self, document: Any, path: str, field: str, item: str
+    ) -> None:
+        schema = schema_of(document, document["paths"][path]["post"])
+        assert schema["properties"][field]["items"] == {"$ref": f"#/components/schemas/{item}"}
+        assert item in document["components"]["schemas"]
 
     def test_problems_are_described(self, document: Any) -> None:
         problem = document["components"]["schemas"]["Problem"]

@@ -282,6 +282,8 @@ NOT_MET_OVER_HTTP = {
     "ledger_is_real",
     "ledger_exists",
     "bad_ledger",
+    "bad_file",
+    "bad_row",
     "key_taken",
     "simulation_goes_back",
     "already_simulated",
@@ -295,6 +297,7 @@ NOT_MET_OVER_HTTP = {
     "queue_full",
     "outcome_unknown",
     "batch_failed",
+    "feed_failed",
     "fault",
     # nothing finds it: routes have no other refusal of the framework's
     "bad_request",

@@ -189,6 +189,18 @@ async def test_what_the_database_cannot_hold_fails_alone(ledger: LedgerUnderTest
     assert ledger.balance() == cents(18)
 
 
+async def test_a_conflict_after_many_definitions_costs_nobody_else(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk:
+        await opened(desk)
+        for leverage in range(1, 12):
+            await desk.book(define_group("vip", leverage=leverage))
+        ledger.rows("INSERT INTO requests VALUES ('poison', 999, 1)")
+        poison = request(deposit(1), "poison")
+        outcomes = await desk.together(request(deposit(1)), poison, request(deposit(1)))
+        assert len(desk.connections) == 2  # the one that had to be replaced is the poisoned batch's
+    assert codes_of(outcomes) == ["booked", "batch_failed", "booked"]
+
+
 async def test_a_row_that_cannot_be_booked_is_isolated_from_its_neighbours(ledger: LedgerUnderTest) -> None:
     async with ledger.desk() as desk:
         await opened(desk)

@@ -113,7 +113,7 @@ def test_a_request_id_used_for_something_else_is_refused_by_naming_the_differenc
     first = booked(book, deposit(100), request_id="r1")
     refusal = refused(book, second, "request_id_reused", "r1")
     assert isinstance(refusal, ValidationError)
-    assert refusal.extra == {"fields": fields, "operation": (first,)}
+    assert (refusal.extra["fields"], refusal.extra["operation"]) == (fields, (first,))
 
 
 def test_a_refused_request_uses_nothing_up() -> None:
@@ -232,7 +232,7 @@ def test_a_reversed_operation_frees_its_reference() -> None:
 def test_the_first_payment_is_named_only_to_a_key_that_may_see_its_login() -> None:
     book = given(*VIP)
     booked(book, deposit(login=2001, **PAID))
-    assert refused(book, deposit(**PAID), "reference_reused", caller=key("standard")).extra == {}
+    assert "operation" not in refused(book, deposit(**PAID), "reference_reused", caller=key("standard")).extra
 
 
 # What a key reaches.

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from api import problems
-from ledger.events import SCHEMA, AnyEvent, Event, GrantChange
+from ledger.events import SCHEMA, AnyEvent, Deal, Event, GrantChange
 from ledger.recorder import LedgerRecorder
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ ENVELOPE = (
 STORED = {
     "money-moved": (
         "login group kind currency digits amount balanceChange creditChange balance credit effectiveAt"
-        " comment reference method metadata expiresAt corrects reason peer grants warnings"
+        " comment reference method metadata expiresAt corrects reason peer grants warnings deal"
     ),
     "account-opened": (
         "login group currency digits leverage regdate enable enableReadOnly enableChangePassword name email"
@@ -45,6 +45,10 @@ STORED = {
     "group-defined": (
         "group currency digits leverage equityMode withdrawPolicy refuseWhenStale marginCall stopOut"
         " maxOperation coverage permissions asked"
+    ),
+    "symbol-defined": (
+        "symbol digits contractSize baseCurrency profitCurrency marginRate swapLong swapShort spread"
+        " tradeMode description asked"
     ),
     "server-defined": "timezone dayEnd overnightDays bookCurrency",
     "simulation-started": "startsAt",
@@ -62,6 +66,7 @@ NEEDED = {
     "account-disabled": "login",
     "account-enabled": "login",
     "group-defined": "group currency digits",
+    "symbol-defined": "symbol digits contractSize baseCurrency profitCurrency",
     "server-defined": "timezone dayEnd overnightDays bookCurrency",
     "simulation-started": "startsAt",
     "key-created": "key name role scopes groups secretHash",
@@ -129,6 +134,11 @@ def test_a_topic_is_written_out_on_its_class() -> None:
 def test_a_grants_change_keeps_its_order() -> None:
     assert GrantChange.__struct_fields__ == ("grant", "expires_at", "amount"), FOR_EVER
     assert GrantChange.__struct_config__.array_like, FOR_EVER
+
+
+def test_the_deal_behind_a_trade_keeps_its_names() -> None:
+    names = ("dealId", "symbol", "ticket", "lots", "profit", "storage", "commission", "taxes", "time")
+    assert Deal.__struct_encode_fields__ == names, FOR_EVER
 
 
 def test_the_schema_version_is_counted_up_by_hand() -> None:

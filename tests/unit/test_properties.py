@@ -13,7 +13,6 @@ from ledger import account
 from ledger.commands import Command, Reverse, Transfer
 from ledger.decide import decide
 from ledger.events import Event, MoneyMoved
-from ledger.funding import withdrawable
 from ledger.refusals import AlreadyApplied, Refusal
 from tests import strategies
 from tests.make import request, state_of
@@ -129,7 +128,6 @@ def test_money_taken_out_never_exceeds_what_was_withdrawable(book: Book, command
         strategies.attempt(book, command)
         for leg in legs(book.booked[first:]):
             held = before[leg.login]
-            group = book.definitions.groups[held.group]
-            free = withdrawable(balance=held.balance, credit=held.credit, group=group)
+            free = book.worth(held).withdrawable
             assert leg.balance_change > 0 or -leg.balance_change <= free
             assert leg.balance_change > 0 or leg.balance >= 0

@@ -1,0 +1,63 @@
+"""The log as an outside mirror reads it: stored events in order, and which of them a key may be told of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8
+
+from ledger.codec import read_event
+from ledger.commands import Access
+from ledger.masks import ALL
+from projections.sql import sql
+
+Entry = tuple[int, bytes, bytes]
+"""One event as it is stored: its position, its bytes, and their sha256. A row as it comes: there are many."""
+
+
+async def entries(connection: AsyncConnection[Any], *, after: int, limit: int) -> list[Entry]:
+    """Give the events after a position, in order, at most so many."""
+    cursor = connection.cursor(binary=True)
+    params = {"after": Int8(after), "limit": Int8(limit)}
+    await cursor.execute(sql("audit_entries").encode(), params, prepare=True)
+    return await cursor.fetchall()
+
+
+async def visible(
+    connection: AsyncConnection[Any], found: Sequence[Entry], access: Access
+) -> Sequence[Entry]:
+    """Leave out what a caller may not be told of, by the accounts' present groups."""
+    if sees_everything(access):
+        return found
+    events = [read_event(state, topic="", position=position) for position, state, _ in found]
+    groups = await _groups(connection, {getattr(event, "login", None) for event in events} - {None})
+    return [entry for entry, event in zip(found, events, strict=True) if access.sees(event, groups)]
+
+
+def sees_everything(access: Access) -> bool:
+    """Tell whether no account and no group is kept from a caller."""
+    return access.logins is None and access.mask == ALL
+
+
+async def head(connection: AsyncConnection[Any]) -> int:
+    """Give the last position of the log; 0 where it is empty."""
+    row = await (await connection.execute(_HEAD)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def feed_times(connection: AsyncConnection[Any]) -> dict[str, datetime]:
+    """Give when each stream of the feed last said something."""
+    return dict(await (await connection.execute(_FEED_TIMES)).fetchall())
+
+
+_FEED_TIMES = "SELECT stream, received_at FROM feed_streams WHERE received_at IS NOT NULL ORDER BY stream"
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
+_GROUPS = "SELECT login, group_name FROM accounts WHERE login = ANY(%s)"
+
+
+async def _groups(connection: AsyncConnection[Any], logins: Iterable[Any]) -> dict[int, str]:
+    return dict(await (await connection.execute(_GROUPS, [list(logins)])).fetchall())

@@ -1,0 +1,192 @@
+"""The feed: what the trading server tells of a moment, taken in order, each message once.
+
+Observations are replaced in place, in transactions of the feed's own that lock no row that the writer needs.
+A stream's numbers only go up: a message whose number is not above the last one is acknowledged and ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+import msgspec
+from psycopg import AsyncConnection
+
+from ledger.commands import EVERYTHING, Access
+from ledger.masks import ALL
+from ledger.refusals import PermissionDenied, Refusal, ValidationError
+from projections.valuation import Listed, Touched, list_symbols
+
+STREAMS: Final = ("quotes", "positions", "online")
+
+
+class ItemRefused(msgspec.Struct, frozen=True):
+    """One item of a message that is refused while the others go through. `named` says which it is."""
+
+    index: int
+    refusal: Refusal
+    named: dict[str, Any] = {}
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes in one call. `refused` are the items that could not be parsed."""
+
+    STREAM: ClassVar[str]
+    access: Access = EVERYTHING
+    epoch: int | None = None
+    seq: int | None = None
+    refused: list[ItemRefused] = []
+
+    @property
+    def size(self) -> int:
+        """How many items the message has."""
+        raise NotImplementedError
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a message's items."""
+
+    accepted: int = 0
+    ignored: int = 0
+    refused: list[ItemRefused] = []
+
+
+class Stream(msgspec.Struct):
+    """How far a stream has come."""
+
+    stream: str
+    epoch: int
+    seq: int | None
+    gaps: int
+    received_at: datetime | None
+
+    def admits(self, message: Message, now: datetime) -> bool:
+        """Tell whether the message is news, and go on to it if it is."""
+        epoch = self.epoch if message.epoch is None else message.epoch
+        if epoch < self.epoch:
+            return False
+        if epoch > self.epoch:
+            self.epoch, self.seq = epoch, None
+        if message.seq is not None:
+            if self.seq is not None and message.seq <= self.seq:
+                return False
+            self.gaps += 0 if self.seq is None else message.seq - self.seq - 1
+            self.seq = message.seq
+        self.received_at = now
+        return True
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The account that an item is about."""
+
+    login: int
+    group: str
+    digits: int
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Whose observations a message may replace: None for everyone's."""
+
+    groups: list[str] | None
+    logins: list[int] | None
+
+    @property
+    def everyone(self) -> bool:
+        """Whether it is everyone's."""
+        return self.groups is None and self.logins is None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Give the parameters of the statements that keep to it."""
+        return {"reach_groups": self.groups, "reach_logins": self.logins}
+
+
+class Desk:
+    """One transaction of the feed: the streams are its own until it commits."""
+
+    def __init__(self, connection: AsyncConnection[Any], now: datetime) -> None:
+        self.connection = connection
+        self.now = now
+        self.touched = Touched()
+        self._streams: dict[str, Stream] = {}
+        self._before: Stream | None = None
+        self._symbols: dict[str, Listed] | None = None
+
+    async def open(self) -> None:
+        """Wait for the streams, then hold them."""
+        rows = await (await self.connection.execute(_HOLD)).fetchall()
+        self._streams = {row[0]: Stream(*row) for row in rows}
+
+    async def close(self) -> None:
+        """Write down how far the streams have come."""
+        rows = [msgspec.structs.asdict(stream) for stream in self._streams.values()]
+        await self.connection.cursor().executemany(_KEEP, rows)
+
+    def admits(self, message: Message) -> bool:
+        """Tell whether a message is news to its stream."""
+        stream = self.stream(message)
+        self._before = msgspec.structs.replace(stream)
+        return stream.admits(message, self.now)
+
+    def forget(self, message: Message) -> None:
+        """Let the stream stand where it stood before its last message."""
+        assert self._before is not None
+        self._streams[message.STREAM] = self._before
+
+    def stream(self, message: Message) -> Stream:
+        """Give the message's stream."""
+        return self._streams[message.STREAM]
+
+    async def symbols(self) -> dict[str, Listed]:
+        """Give all symbols by name."""
+        if self._symbols is None:
+            self._symbols = {listed.symbol: listed for listed in await list_symbols(self.connection)}
+        return self._symbols
+
+    async def owners(self, logins: Sequence[int]) -> dict[int, Owner]:
+        """Find accounts by their logins."""
+        rows = await (await self.connection.execute(_OWNERS, [list(logins)])).fetchall()
+        return {row[0]: Owner(*row) for row in rows}
+
+    async def reach(self, access: Access) -> Reach:
+        """Tell whose observations a key may replace."""
+        logins = None if access.logins is None else sorted(access.logins)
+        if access.mask.text == ALL.text:
+            return Reach(None, logins)
+        rows = await (await self.connection.execute(_GROUPS)).fetchall()
+        return Reach([group for (group,) in rows if access.mask.selects(group)], logins)
+
+
+def owner_of(owners: dict[int, Owner], login: int, access: Access) -> Owner:
+    """Give the account of an item; refused where there is none, or the key does not reach it."""
+    owner = owners.get(login)
+    if owner is None:
+        raise ValidationError("unknown_login", f"there is no account {login}", field="login")
+    if not access.reaches(login, owner.group):
+        detail = f"account {login} is outside this key's reach"
+        raise PermissionDenied("outside_mask", detail, field="login", login=login)
+    return owner
+
+
+def unknown_symbol(symbol: str) -> ValidationError:
+    """Build the refusal of an item whose symbol nobody has defined."""
+    return ValidationError("unknown_symbol", f"there is no symbol {symbol}", field="symbol")
+
+
+async def streams(connection: AsyncConnection[Any]) -> list[Stream]:
+    """Read how far each stream has come."""
+    rows = await (await connection.execute(_READ)).fetchall()
+    known = {row[0]: Stream(*row) for row in rows}
+    return [known[name] for name in STREAMS]
+
+
+_READ = "SELECT stream, epoch, seq, gaps, received_at FROM feed_streams"
+_HOLD = f"{_READ} ORDER BY stream FOR UPDATE"
+_KEEP = """
+UPDATE feed_streams SET epoch = %(epoch)s, seq = %(seq)s, gaps = %(gaps)s, received_at = %(received_at)s
+WHERE stream = %(stream)s
+    AND (epoch, seq, gaps, received_at) IS DISTINCT FROM (%(epoch)s, %(seq)s, %(gaps)s, %(received_at)s)
+"""
+_OWNERS = "SELECT login, group_name, digits FROM accounts WHERE login = ANY(%s)"
+_GROUPS = "SELECT group_name FROM groups"

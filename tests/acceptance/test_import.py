@@ -1,0 +1,499 @@
+"""`fundledger import`: a running broker's accounts and their opening money, each exactly once."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pty
+import subprocess
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from api.account_rows import Row, read_rows
+from api.importing import CHUNK_ROWS, CHUNKS_MAX, Import
+from ledger.commands import OpenAccount
+from ledger.events import AccountOpened, MoneyMoved
+from tests.drive import LedgerUnderTest
+from tests.make import define_group, money
+from tests.service import BOUND_S, FUNDLEDGER, ROOT, Ran, Service, run, service_on, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import httpx
+
+HEADER = "login,group,name,balance,credit\n"
+_logins = count(10_001, 1_000)
+
+
+class Takeover:
+    """A served ledger, and files of accounts to import into it."""
+
+    def __init__(self, service: Service, client: httpx.Client, ledger: LedgerUnderTest, folder: Path) -> None:
+        self.service = service
+        self.client = client
+        self.ledger = ledger
+        self.file = folder / "accounts.csv"
+        self.results = folder / "accounts.results.csv"
+        self.login = next(_logins)
+        """The first of a thousand logins that are the test's own."""
+
+    def write(self, rows: str, *, header: str = HEADER, encoding: str = "utf-8") -> None:
+        """Write the file, `L` as the test's own first login."""
+        self.file.write_bytes((header + rows.replace("L", str(self.login))).encode(encoding))
+
+    def run(self, *options: str) -> Ran:
+        """Import the file while the service runs."""
+        return self.service.command("import", str(self.file), *options)
+
+    def told(self) -> list[dict[str, str]]:
+        """Read the file of results."""
+        with self.results.open(newline="") as lines:
+            return list(csv.DictReader(lines))
+
+    def statuses(self) -> list[tuple[str, str]]:
+        """Give status and code of each row."""
+        return [(row["status"], row["code"]) for row in self.told()]
+
+    def booked(self) -> list[Any]:
+        """Give the events of the test's own accounts, in order."""
+        own = range(self.login, self.login + 1_000)
+        return [event for event in self.ledger.log() if getattr(event, "login", 0) in own]
+
+    def account(self, login: int | None = None) -> dict[str, Any]:
+        """Read an account over HTTP."""
+        answer = self.client.get(f"/users/{login or self.login}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture(scope="module")
+def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with service_on(database_url, tmp_path_factory.mktemp("import") / "log") as service:
+        with service.client() as client:
+            for group, currency in (("usd", "USD"), ("jpy", "JPY"), ("vip", "USD")):
+                assert client.put(f"/groups/{group}", json={"currency": currency}).status_code == 200
+        yield service
+        service.stop()
+
+
+@pytest.fixture
+def takeover(service: Service, database_url: str, tmp_path: Path) -> Iterator[Takeover]:
+    with service.client() as client:
+        yield Takeover(service, client, LedgerUnderTest(database_url, "main"), tmp_path)
+
+
+class TestFile:
+    def test_an_account_comes_over_with_its_whole_profile_and_its_money(self, takeover: Takeover) -> None:
+        header = (
+            "balance,credit,login,group,name,email,country,phone,address,city,zipcode,comment,leverage,"
+            "enable,enable_read_only,enable_change_password,magic,customer_id,regdate\n"
+        )
+        takeover.write(
+            "1234.50,-0.00,L,usd,\"O'Neill, Zoë\",zoe@example.org,IE,'+353 1 555,Quay 1,Dublin,D01,"
+            'said ""hi"",200,1,1,0,7,4711,1590000000\n'.replace('said ""hi""', '"said ""hi"""'),
+            header=header,
+        )
+        done = takeover.run()
+        assert (done.code, done.errors) == (0, "")
+        assert done.output == (
+            "1 rows: 1 imported, 0 already there, 0 refused\n"
+            "opening USD: balance 1234.50, credit 0.00\n"
+            f"results: {takeover.results}\n"
+        )
+        profile = {
+            "login": takeover.login,
+            "group": "usd",
+            "currency": "USD",
+            "name": "O'Neill, Zoë",
+            "email": "zoe@example.org",
+            "country": "IE",
+            "phone": "+353 1 555",
+            "address": "Quay 1",
+            "city": "Dublin",
+            "zipcode": "D01",
+            "comment": 'said "hi"',
+            "leverage": 200,
+            "enable": 1,
+            "enable_read_only": 1,
+            "enable_change_password": 0,
+            "magic": 7,
+            "customer_id": 4711,
+            "regdate": 1590000000,
+            "balance": 1234.50,
+            "credit": 0,
+        }
+        assert {name: takeover.account()[name] for name in profile} == profile
+
+    def test_opening_money_is_of_the_kind_opening_and_no_deposit(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,100.10,\n")
+        assert takeover.run().code == 0
+        query = f"/balances/history?login={takeover.login}&totals=true"
+        answer = takeover.client.get(query).json()
+        [row] = answer["rows"]
+        assert (row["kind"], row["balanceChange"], row["creditChange"]) == ("opening", 100.10, 0)
+        assert list(answer["totals"]["USD"]) == ["opening"]
+        asked = takeover.client.get(f"/requests/import-opening-{takeover.login}").json()
+        assert asked["operationId"] == row["operationId"]
+        [told] = takeover.told()
+        assert told["operationIds"].split()[1] == row["operationId"]
+
+    def test_a_daily_report_tells_opening_money_from_deposits(self, takeover: Takeover) -> None:
+        group = f"own-{takeover.login}"
+        assert takeover.client.put(f"/groups/{group}", json={"currency": "USD"}).status_code == 200
+        takeover.write(f"L,{group},Ann,100.10,7\n")
+        assert takeover.run().code == 0
+        [row] = takeover.client.get(f"/reports/daily?groupFilter={group}").json()["rows"]
+        assert row["balance"] == {"opening": 0, "movements": {"opening": 100.10}, "closing": 100.10}
+        assert row["credit"] == {"opening": 0, "movements": {"opening": 7}, "closing": 7}
+
+    def test_a_balance_below_zero_and_credit_come_over_too(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,-20.05,300\n")
+        assert takeover.run().output.splitlines()[1] == "opening USD: balance -20.05, credit 300.00"
+        account = takeover.account()
+        assert (account["balance"], account["credit"]) == (-20.05, 300)
+
+    def test_sums_are_given_for_each_currency(self, takeover: Takeover) -> None:
+        first = takeover.login
+        takeover.write(f"{first},usd,,0.10,0.20\n{first + 1},jpy,,1000,\n{first + 2},vip,,0.20,\n")
+        assert takeover.run().output.splitlines()[1:3] == [
+            "opening JPY: balance 1000, credit 0",
+            "opening USD: balance 0.30, credit 0.20",
+        ]
+
+    @pytest.mark.parametrize(
+        ("written", "seconds"),
+        [
+            ("1700000000", 1_700_000_000),
+            ("2024-02-29", 1_709_164_800),
+            ("2024-02-29T12:00:00+02:00", 1_709_200_800),
+        ],
+    )
+    def test_a_date_of_registration_is_seconds_a_day_or_an_instant(
+        self, takeover: Takeover, written: str, seconds: int
+    ) -> None:
+        takeover.write(f"L,usd,{written}\n", header="login,group,regdate\n")
+        assert takeover.run().code == 0
+        assert takeover.account()["regdate"] == seconds
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    def test_a_file_is_utf_8_with_or_without_its_mark(self, takeover: Takeover, encoding: str) -> None:
+        takeover.write("L,usd,Ζωή,,\r\n", header="login,group,name,balance,credit\r\n", encoding=encoding)
+        assert takeover.run().code == 0
+        assert takeover.account()["name"] == "Ζωή"
+
+    @pytest.mark.parametrize(
+        ("header", "words"),
+        [
+            ("login,group,colour\n", "there is no column 'colour'"),
+            ("login;group\n", "there is no column 'login;group'"),
+            ("login,name\n", "names no column group"),
+            ("group,name\n", "names no column login"),
+            ("login,group,login\n", "the column login is there twice"),
+            ("", "names no column login"),
+        ],
+    )
+    def test_a_header_that_is_wrong_stops_it_before_anything_is_booked(
+        self, takeover: Takeover, header: str, words: str
+    ) -> None:
+        takeover.write("L,usd\n" if header else "", header=header)
+        done = takeover.run()
+        assert (done.code, done.output) == (1, "")
+        assert words in done.errors
+        assert not takeover.results.exists()
+        assert takeover.booked() == []
+
+    def test_a_file_that_is_not_there_is_a_plain_error(self, takeover: Takeover) -> None:
+        done = takeover.run()
+        assert (done.code, done.output) == (1, "")
+        assert "No such file" in done.errors
+
+    def test_results_go_where_they_are_wanted_but_not_over_the_file(
+        self, takeover: Takeover, tmp_path: Path
+    ) -> None:
+        takeover.write("L,usd,,,\n")
+        takeover.results = tmp_path / "told.csv"
+        assert takeover.run("--results", str(takeover.results)).output.endswith(f"{takeover.results}\n")
+        assert takeover.statuses() == [("imported", "")]
+        before = takeover.file.read_bytes()
+        assert takeover.run("--results", str(takeover.file)).code == 1
+        assert takeover.file.read_bytes() == before
+
+
+class TestRefusedRows:
+    @pytest.mark.parametrize(
+        ("row", "code", "words"),
+        [
+            (",usd,,,", "missing_field", "login is missing"),
+            ("L,,,,", "missing_field", "group is missing"),
+            ("x1,usd,,,", "wrong_type", "login must be a whole number"),
+            ("0,usd,,,", "wrong_type", "login: Expected `int` >= 1"),
+            ("L,nosuch,,,", "unknown_group", "there is no group nosuch"),
+            ("L,usd,,1.5e3,", "bad_amount", "balance must be a plain decimal"),
+            ('L,usd,,"1,500.00",', "bad_amount", "balance must be a plain decimal"),
+            ("L,usd,,,1 000", "bad_amount", "credit must be a plain decimal"),
+            ("L,usd,,1000000000.01,", "amount_too_large", "balance must not be beyond"),
+            (f"L,usd,{'x' * 257},,", "wrong_type", "name: Expected `str` of length <= 256"),
+            ("L,usd,\x00,,", "bad_text", "name holds a NUL"),
+            ("L,usd,", "bad_row", "the row has 3 cells where the first one names 5 columns"),
+        ],
+    )
+    def test_a_row_that_is_wrong_is_named_and_the_others_go_through(
+        self, takeover: Takeover, row: str, code: str, words: str
+    ) -> None:
+        good = takeover.login + 1
+        takeover.write(f"{row}\n\n{good},usd,,5,\n")
+        done = takeover.run()
+        assert done.code == 1
+        assert done.output.startswith("2 rows: 1 imported, 0 already there, 1 refused\n")
+        assert "1 rows were refused" in done.errors
+        [refused, imported] = takeover.told()
+        assert (refused["row"], refused["status"], refused["code"]) == ("2", "refused", code)
+        assert words in refused["detail"]
+        assert (imported["row"], imported["login"], imported["status"]) == ("4", str(good), "imported")
+        assert {event.login for event in takeover.booked()} == {good}
+
+    @pytest.mark.parametrize(
+        ("column", "cell", "words"),
+        [
+            ("leverage", "1:100", "leverage must be a whole number"),
+            ("leverage", "0", "leverage: Expected `int` >= 1"),
+            ("enable", "yes", "enable must be one of 0, 1, false, true"),
+            ("regdate", "31.05.2024", "regdate must be seconds since 1970"),
+            ("regdate", "2024-05-31T10:00:00", "regdate must be seconds since 1970"),
+            ("regdate", "1969-12-31", "regdate: Expected `int` >= 0"),
+        ],
+    )
+    def test_a_cell_of_the_wrong_kind_is_named_by_its_column(
+        self, takeover: Takeover, column: str, cell: str, words: str
+    ) -> None:
+        takeover.write(f"L,usd,{cell}\n", header=f"login,group,{column}\n")
+        assert takeover.run().code == 1
+        [told] = takeover.told()
+        assert told["code"] == "wrong_type"
+        assert words in told["detail"]
+
+    def test_text_that_is_no_utf_8_is_refused_by_its_column(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Müller,,\n", encoding="latin-1")
+        assert takeover.run().code == 1
+        assert takeover.told()[0]["detail"] == "name is not UTF-8"
+
+    def test_a_quote_that_is_never_closed_ends_it_where_it_stands(self, takeover: Takeover) -> None:
+        lost = f'{takeover.login + 1},usd,"lost,,\n' + f"{takeover.login + 2},usd,Bob,,\n" * 9_000
+        takeover.write(f"L,usd,Ann,,\n{lost}")
+        assert takeover.run().code == 1
+        assert takeover.statuses() == [("imported", ""), ("refused", "bad_row")]
+        assert "nothing below was read" in takeover.told()[1]["detail"]
+
+    def test_a_login_that_another_has_taken_gets_none_of_the_money(self, takeover: Takeover) -> None:
+        body = {"login": takeover.login, "group": "usd"}
+        assert takeover.client.post("/users", json=body).status_code == 201
+        takeover.write("L,usd,,500,\n")
+        assert takeover.run().code == 1
+        assert takeover.statuses() == [("refused", "login_taken")]
+        assert takeover.account()["balance"] == 0
+
+    def test_an_account_without_its_money_is_said_to_be_so_and_a_mended_row_completes_it(
+        self, takeover: Takeover
+    ) -> None:
+        takeover.write("L,jpy,,100.50,\n")
+        assert takeover.run().code == 1
+        [told] = takeover.told()
+        assert told["code"] == "too_many_decimals"
+        assert told["detail"] == (
+            "the account is open, its opening money is not booked:"
+            " balance has 2 decimals where 0 are allowed; it is refused, not rounded"
+        )
+        [opened] = takeover.booked()
+        assert told["operationIds"] == f"op_{opened.position}"
+        takeover.write("L,jpy,,100,\n")
+        assert takeover.run().code == 0
+        assert takeover.told()[0]["operationIds"].split()[0] == f"op_{opened.position}"
+        assert takeover.account()["balance"] == 100
+
+    def test_what_a_spreadsheet_would_run_is_quoted_in_the_results(self, takeover: Takeover) -> None:
+        takeover.write("=1+1,usd,,,\n")
+        assert takeover.run().code == 1
+        assert takeover.told()[0]["login"] == "'=1+1"
+
+
+class TestOnce:
+    def test_a_file_that_comes_again_books_nothing(self, takeover: Takeover) -> None:
+        takeover.write("".join(f"{takeover.login + n},usd,Client {n},{n}.25,1\n" for n in range(7)))
+        first, told = takeover.run(), takeover.told()
+        log = takeover.ledger.positions()
+        again = takeover.run()
+        assert again.code == 0
+        assert again.output.splitlines()[0] == "7 rows: 0 imported, 7 already there, 0 refused"
+        assert again.output.splitlines()[1:] == first.output.splitlines()[1:]
+        assert [row | {"status": "already"} for row in told] == takeover.told()
+        assert takeover.ledger.positions() == log
+
+    def test_an_account_without_money_is_opened_once_and_gets_no_operation_of_nothing(
+        self, takeover: Takeover
+    ) -> None:
+        takeover.write("L,usd,Ann,,0.00\n")
+        assert takeover.run().code == 0
+        [told] = takeover.told()
+        assert takeover.run().code == 0
+        assert takeover.told() == [told | {"status": "already"}]
+        [opened] = takeover.booked()
+        assert told["operationIds"] == f"op_{opened.position}"
+
+    @pytest.mark.parametrize(
+        ("row", "fields"),
+        [
+            ("L,usd,Anna,100,5", "name"),
+            ("L,vip,Ann,100,5", "group"),
+            ("L,usd,Ann,100.01,5", "balance"),
+            ("L,usd,Ann,100,", "credit"),
+            ("L,usd,Ann,,", "balance, credit"),
+        ],
+    )
+    def test_a_row_that_has_changed_since_is_refused_by_what_differs(
+        self, takeover: Takeover, row: str, fields: str
+    ) -> None:
+        takeover.write("L,usd,Ann,100,5\n")
+        assert takeover.run().code == 0
+        takeover.write(f"{row}\n")
+        assert takeover.run().code == 1
+        [told] = takeover.told()
+        assert (told["status"], told["code"]) == ("refused", "request_id_reused")
+        assert told["detail"] == f"the row was imported before, and differs now: {fields}"
+        assert len(takeover.booked()) == 2
+
+    def test_the_same_account_twice_in_a_file_is_imported_once(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,100,\nL,usd,Ann,100.00,\nL,usd,Ann,99,\n")
+        assert takeover.run().code == 1
+        assert takeover.statuses() == [("imported", ""), ("already", ""), ("refused", "request_id_reused")]
+        assert takeover.account()["balance"] == 100
+
+    def test_an_account_that_moves_on_after_its_import_is_still_already_there(
+        self, takeover: Takeover
+    ) -> None:
+        takeover.write("L,usd,Ann,100,\n")
+        assert takeover.run().code == 0
+        body = {"login": takeover.login, "amount": 30}
+        headers = {"x-request-id": f"withdraw-{takeover.login}"}
+        assert takeover.client.post("/balances/withdraw", json=body, headers=headers).status_code == 201
+        assert takeover.run().code == 0
+        assert takeover.account()["balance"] == 70
+
+    def test_killed_in_the_middle_and_run_again_it_books_each_row_exactly_once(
+        self, takeover: Takeover
+    ) -> None:
+        """It is stopped at the gate once its first results are there, and killed where it stands."""
+        own = takeover.login * 1_000
+        rows = 6 * CHUNK_ROWS
+        takeover.write("".join(f"{own + n},usd,Client {n},1.01,\n" for n in range(rows)))
+        process = subprocess.Popen(
+            [*FUNDLEDGER, "import", str(takeover.file), *takeover.service.where], cwd=ROOT
+        )
+        try:
+            within(BOUND_S, lambda: takeover.results.exists() and takeover.results.stat().st_size > 100)
+            with takeover.ledger.gate_held():
+                process.kill()
+                process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        opened = self._logins(takeover, own, AccountOpened)
+        assert 0 < len(opened) < rows
+        done = takeover.run()
+        assert (done.code, done.errors) == (0, "")
+        assert done.output.splitlines()[1] == f"opening USD: balance {rows * 101 / 100:.2f}, credit 0.00"
+        expected = list(range(own, own + rows))
+        assert sorted(self._logins(takeover, own, AccountOpened)) == expected
+        assert sorted(self._logins(takeover, own, MoneyMoved)) == expected
+        assert takeover.service.run("verify").code == 0
+
+    def _logins(self, takeover: Takeover, first: int, event: type[Any]) -> list[int]:
+        return [e.login for e in takeover.ledger.log() if isinstance(e, event) and e.login >= first]
+
+
+class TestDryRun:
+    def test_it_says_what_would_be_and_books_nothing(self, takeover: Takeover) -> None:
+        takeover.write(
+            f"L,usd,Ann,100,\nx,usd,,,\n{takeover.login + 1},jpy,Bob,0.5,\n{takeover.login + 2},jpy,Bob,5,\n"
+        )
+        log = takeover.ledger.positions()
+        done = takeover.run("--dry-run")
+        assert done.code == 1
+        assert done.output.splitlines()[:3] == [
+            "4 rows: 2 importable, 0 already there, 2 refused",
+            "opening JPY: balance 5, credit 0",
+            "opening USD: balance 100.00, credit 0.00",
+        ]
+        codes = [("importable", ""), ("refused", "wrong_type"), ("refused", "too_many_decimals")]
+        assert takeover.statuses() == [*codes, ("importable", "")]
+        assert not any(row["operationIds"] for row in takeover.told())
+        assert takeover.told()[2]["detail"].startswith("opening money: balance has 1 decimals")
+        assert takeover.ledger.positions() == log
+
+    def test_after_the_import_it_finds_everything_there(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,100,\n")
+        imported = takeover.run()
+        assert imported.code == 0
+        [told] = takeover.told()
+        assert takeover.run("--dry-run").output.splitlines()[1:] == imported.output.splitlines()[1:]
+        assert takeover.told() == [told | {"status": "already"}]
+
+
+class TestSize:
+    @pytest.mark.anyio
+    async def test_a_file_of_any_length_is_read_only_a_few_rows_ahead(self, ledger: LedgerUnderTest) -> None:
+        """Rows without an end: after each chunk of results no more than the next ones have been read."""
+        read = 0
+
+        def endless() -> Iterator[Row]:
+            nonlocal read
+            while True:
+                read += 1
+                account = OpenAccount(login=read, group="standard")
+                yield Row(number=read, login=read, account=account, balance=money(1), credit=None)
+
+        async with ledger.desk() as desk:
+            await desk.book(define_group())
+            told = 0
+            results = Import(desk.writer, dry_run=False).results(endless())
+            async for chunk in results:
+                told += len(chunk)
+                assert told % CHUNK_ROWS == 0
+                assert read <= told - CHUNK_ROWS + CHUNK_ROWS * CHUNKS_MAX
+                if told == 4 * CHUNK_ROWS:
+                    break
+            await results.aclose()
+
+    def test_rows_are_read_one_by_one(self, tmp_path: Path) -> None:
+        file = tmp_path / "accounts.csv"
+        file.write_text("login,group\n" + "1001,usd\n" * 100_000)
+        with file.open(newline="") as lines:
+            next(read_rows(lines))
+            assert os.lseek(lines.fileno(), 0, os.SEEK_CUR) < 100_000
+
+
+class TestProgress:
+    def test_someone_who_watches_sees_a_bar_and_a_file_does_not(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,,\n")
+        assert run("import", str(takeover.file), *takeover.service.where).errors == ""
+        terminal, its_end = pty.openpty()
+        arguments = [*FUNDLEDGER, "import", str(takeover.file), *takeover.service.where]
+        environment = os.environ | {"TERM": "xterm", "COLUMNS": "80"}
+        subprocess.run(
+            arguments, check=True, cwd=ROOT, stderr=its_end, stdout=subprocess.DEVNULL, env=environment
+        )
+        os.close(its_end)
+        assert b"1 rows" in os.read(terminal, 10_000)
+        os.close(terminal)
+
+
+def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.csv"
+    file.write_text(HEADER)
+    done = run("import", str(file), "--data", str(tmp_path / "nosuch"))
+    assert (done.code, done.output) == (1, "")
+    assert "there is no ledger in" in done.errors
