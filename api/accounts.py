@@ -29,10 +29,9 @@ async def answer(service: Service, ask: Ask, asked: AccountsBody) -> answers.Bod
     question = asked.question(access=ask.access, scopes=ask.scopes)
     async with service.reading() as connection, snapshot(connection):
         days = await service.days(connection)
-        now = service.now()  # after the snapshot was taken: nothing in it is later
-        moment = Moment(now=now, server_day=days.server_day, trading_day=days.trading_day)
+        moment = Moment(now=days.now, server_day=days.server_day, trading_day=days.trading_day)
         page = await read_accounts(connection, question, days.definitions, moment)
-    return await _page_body(page, ask) | {"position": days.position, "asOf": answers.utc(now)}
+    return await _page_body(page, ask) | {"position": days.position, "asOf": answers.utc(moment.now)}
 
 
 _MONEY: Final = tuple(n for n, name in enumerate(STRUCTURE) if FIELDS[name] == "money")

@@ -430,11 +430,12 @@ def group_name(value: str) -> str:
 def symbol_name(value: str, *, field: str = "symbol") -> str:
     """Give the name of a symbol."""
     if not _SYMBOL.fullmatch(value):
-        raise ValidationError("bad_symbol", f"{field} has 1..32 characters, none of them blank", field=field)
+        detail = f"{field} has 1..32 characters, none of them blank or /"
+        raise ValidationError("bad_symbol", detail, field=field)
     return clean(value, field=field)
 
 
-_SYMBOL = re.compile(r"[^\s\x00-\x1f\x7f]{1,32}")
+_SYMBOL = re.compile(r"[^\s/\x00-\x1f\x7f]{1,32}")
 _NOT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _OPERATION_ID = re.compile(r"bal_[1-9][0-9]{0,17}")
 _GROUP = re.compile(r"[^\s,*!\x00-\x1f\x7f]{1,64}")

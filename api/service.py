@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -41,7 +40,7 @@ from ledger.tickets import Outcome
 from ledger.writer import Committed, GroupCommit
 from projections import accounts, audit, keys, operations, valuation
 from projections.batch import BatchViews
-from projections.symbols import symbol_of
+from projections.symbols import symbol_body, symbol_of
 
 PRESENT_S: Final = 1.0
 
@@ -52,6 +51,7 @@ class Days(msgspec.Struct, frozen=True):
     definitions: Definitions
     server_day: date
     trading_day: date
+    now: datetime
     position: int = 0
 
 
@@ -137,8 +137,7 @@ class Service:
             case GroupDefined():
                 return profiles.group_body_of(first) | told
             case SymbolDefined():
-                symbol: answers.Body = msgspec.to_builtins(symbol_of(first), builtin_types=(Decimal,))
-                return symbol | told
+                return symbol_body(symbol_of(first)) | told
             case ServerDefined():
                 return profiles.server_body_of(first) | told
             case SimulationStarted():
@@ -175,7 +174,7 @@ class Service:
             detail = f"account {login} is outside this key's reach"
             raise PermissionDenied("outside_mask", detail, login=login)
         group = days.definitions.groups[view.group]
-        body = profiles.account_body(view, group, scopes=ask.scopes, now=self.now())
+        body = profiles.account_body(view, group, scopes=ask.scopes, now=days.now)
         return body | {"warnings": [f"figures_stale: {what}" for what in lacking]} if lacking else body
 
     @asynccontextmanager
@@ -187,12 +186,19 @@ class Service:
     async def days(self, connection: AsyncConnection[Any]) -> Days:
         """Read the definitions, and tell today's days; a clock behind the last day booked on stands still."""
         definitions = await self._views.load_definitions(connection)
-        window = DayWindow.of(definitions.clock, self.now())
+        now = self.now()  # after the first look: nothing in a snapshot is later
+        window = DayWindow.of(definitions.clock, now)
         last = await operations.last_event(connection)
         if last is None:
-            return Days(definitions, window.server_day, window.trading_day)
-        server_day = max(window.server_day, last.server_day)
-        return Days(definitions, server_day, max(window.trading_day, last.trading_day), last.position)
+            return Days(definitions, window.server_day, window.trading_day, now)
+        server_day, trading_day = window.server_day, window.trading_day
+        return Days(
+            definitions,
+            max(server_day, last.server_day),
+            max(trading_day, last.trading_day),
+            now,
+            last.position,
+        )
 
     async def _account_after(self, event: Event, ask: Ask) -> answers.Body:
         """Give an account's profile as an event left it, which is mostly how it is now."""
@@ -205,7 +211,7 @@ class Service:
         if view is None or view.version != event.version:
             view = accounts.view_of(await self.database.stream(event.stream, until=event.version))
         group = days.definitions.groups[view.group]
-        return profiles.account_body(view, group, scopes=ask.scopes, now=self.now())
+        return profiles.account_body(view, group, scopes=ask.scopes, now=days.now)
 
     async def present(self) -> Present:
         """Give what metrics say of this moment; a database that is away delays them by a second at most."""

@@ -127,7 +127,7 @@ class Book(msgspec.Struct, kw_only=True):
             self._reverse(first.corrects, first.operation)
         if first.reference is not None and first.method is not None:
             self.references[(first.kind, first.method, first.reference)] = operation
-        if first.key_id in self.limited:
+        if first.key_id in self.limited and first.deal is None:  # no limit holds up what the market did
             key = (first.key_id, first.currency)
             self.used[key] = self.used.get(key, 0) + moved(first)
 

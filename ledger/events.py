@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from ledger.money import format_minor
+
 SCHEMA: Final = 1
 
 
@@ -287,8 +289,9 @@ def decode(state: bytes) -> AnyEvent:
 
 def published(deal: Deal, digits: int) -> dict[str, Any]:
     """Give a deal as people read it: money as exact decimals."""
-    money = {name: Decimal(getattr(deal, name)).scaleb(-digits) for name in _DEAL_MONEY}
-    return {"dealId": deal.deal_id, "symbol": deal.symbol, "ticket": deal.ticket, "lots": deal.lots} | money
+    money = {name: msgspec.Raw(format_minor(getattr(deal, name), digits).encode()) for name in _DEAL_MONEY}
+    told = {"dealId": deal.deal_id, "symbol": deal.symbol, "ticket": deal.ticket, "lots": deal.lots}
+    return told | money | {"time": deal.time}
 
 
 _DEAL_MONEY = ("profit", "storage", "commission", "taxes")

@@ -21,7 +21,7 @@ STALE_AFTER: Final = timedelta(seconds=60)
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What an account's open positions add up to.
 
-    `unvalued` counts positions that lack a quote or a rate; `quoted_at` is the age of the oldest quote that
+    `unvalued` counts positions that lack a quote or a rate; `quoted_at` is the time of the oldest quote that
     went in, None where none did; `fed_at` is when the positions were last heard of.
     """
 

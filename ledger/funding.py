@@ -31,7 +31,9 @@ from ledger.figures import Worth
 from ledger.money import Amount, format_minor
 from ledger.refusals import AlreadyApplied, ManagerOffline, NotFound, PermissionDenied, ValidationError
 
-BALANCE_MAX = 2**62
+BALANCE_MAX = 2**61
+"""So that balance, credit and figures of an account add up within a bigint."""
+
 CLOCKS_APART = timedelta(minutes=1)
 """A trading server whose clock runs ahead by less does not lose its deals."""
 

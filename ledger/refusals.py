@@ -37,7 +37,7 @@ class Refusal(Exception):
     def attempted(self) -> bool:
         """Whether people must be able to see it: a repeat of what was done is none, nor is a ledger away."""
         match self:
-            case AlreadyApplied(code="request_applied") | ManagerOffline() | Fault():
+            case AlreadyApplied(code="request_applied"):
                 return False
             case Unauthorized():
                 return "key_id" in self.extra

@@ -114,8 +114,9 @@ def _asked(command: Command) -> Content:
         case BookDeal():
             amounts = {name: _amount_not_zero(getattr(command, name)) for name in _DEAL_AMOUNTS}
             return {"kind": "trade", **_fields(command), **amounts}
-        case DefineGroup(max_operation=Amount() as ceiling):
-            return {"kind": command.NAME, **_fields(command), "maxOperation": ceiling.normalized()}
+        case DefineGroup(max_operation=ceiling, permissions=permissions):
+            trees = {"maxOperation": _amount(ceiling), "permissions": _tree(permissions)}
+            return {"kind": command.NAME, **_fields(command), **trees}
         case _:
             return {"kind": command.NAME, **_fields(command)}
 
@@ -134,7 +135,7 @@ def _definition(event: Event, name: str) -> object:
     value = getattr(event, name)
     if name == "max_operation" and isinstance(event, GroupDefined):
         return Amount(value, event.digits).normalized()
-    return value
+    return _tree(value) if name == "permissions" else value
 
 
 def _fields(struct: msgspec.Struct) -> Content:

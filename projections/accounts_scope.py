@@ -8,6 +8,7 @@ columns of figures_of_accounts.sql, which bear the fields' names. No text of a c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Final
@@ -16,7 +17,7 @@ import msgspec
 from psycopg.types.numeric import Int8
 
 from ledger.definitions import Definitions, Group
-from projections.accounts_filter import FIELDS, Filter, Kind, Order, Rule
+from projections.accounts_filter import FIELDS, Filter, Order, Rule
 
 Params = dict[str, Any]
 
@@ -82,7 +83,6 @@ def order_by(order: Order, scope: Scope) -> str:
     return f"{column} {direction}" + ("" if order.field == "login" else ", v.login")
 
 
-_DIGITS: Final[dict[Kind, int]] = {"number": 0, "percent": 2}
 _INT8: Final = 2**63 - 1
 _SCALES: Final = "('{100000000,10000000,1000000,100000,10000,1000,100,10,1}'::numeric[])[v.digits + 1]"
 """What brings minor units of any currency to those of eight digits."""
@@ -106,8 +106,10 @@ def _condition(rule: Rule, digits: Sequence[int], params: Params) -> str:
     elif kind == "money" and len(digits) != 1:
         cases = [f"WHEN {n} THEN {_of_number(column, rule, n, params)}" for n in digits]
         condition = f"CASE v.digits {' '.join(cases)} END" if cases else "false"
+    elif kind == "percent":
+        condition = _of_number(f"{column}::numeric", rule, 2, params, wide=True)
     else:
-        condition = _of_number(column, rule, digits[0] if kind == "money" else _DIGITS.get(kind, 0), params)
+        condition = _of_number(column, rule, digits[0] if kind == "money" else 0, params)
     return f"NOT ({condition})" if rule.negated else condition
 
 
@@ -124,28 +126,38 @@ def _of_text(column: str, rule: Rule, params: Params) -> str:
             return f"{column} = {_bind(params, texts[0])}"
 
 
-def _of_number(column: str, rule: Rule, digits: int, params: Params) -> str:
-    """Compare whole units with what lies between them, whatever decimals were written: exactly."""
+def _of_number(column: str, rule: Rule, digits: int, params: Params, *, wide: bool = False) -> str:
+    """Compare whole units with what lies between them, whatever decimals were written: exactly.
+
+    A wide column may hold what is beyond a bigint.
+    """
     scaled = [Fraction(value) * 10**digits for value in rule.values]
     first, last = scaled[0], scaled[-1]
     match rule.test:
         case "=" | "between":
             return f"{column} BETWEEN {_bind(params, ceil(first))} AND {_bind(params, floor(last))}"
         case "in":
-            whole = [_int8(int(value)) for value in scaled if value.denominator == 1]
-            return f"{column} = ANY({_bind(params, whole)}::bigint[])"
+            whole = [int(value) for value in scaled if value.denominator == 1]
+            return _is_one_of(column, whole, params, wide=wide)
         case ">" | "<=":
             return f"{column} {rule.test} {_bind(params, floor(first))}"
         case _:
             return f"{column} {rule.test} {_bind(params, ceil(first))}"
 
 
+def _is_one_of(column: str, whole: Sequence[int], params: Params, *, wide: bool) -> str:
+    if wide:
+        return f"{column} = ANY({_bind(params, [Decimal(value) for value in whole])}::numeric[])"
+    known = [Int8(value) for value in whole if abs(value) <= _INT8]
+    return f"{column} = ANY({_bind(params, known)}::bigint[])"
+
+
 def _bind(params: Params, value: str | int | list[Any]) -> str:
     name = f"p{len(params)}"
-    params[name] = _int8(value) if isinstance(value, int) else value
+    params[name] = _number(value) if isinstance(value, int) else value
     return f"%({name})s"
 
 
-def _int8(value: int) -> Int8:
-    """Give the value, or the end of the range: no account can hold as much."""
-    return Int8(max(-_INT8, min(_INT8, value)))
+def _number(value: int) -> Int8 | Decimal:
+    """Give the value as PostgreSQL's bigint, or beyond that as its numeric."""
+    return Int8(value) if abs(value) <= _INT8 else Decimal(value)

@@ -110,7 +110,8 @@ class BatchViews:
             "account_state": RowPacker(
                 row_types["account_state"],
                 fixed=("int8",) * 7,
-                shared=("date", "date", "text", "timestamptz"),
+                shared=("date", "date", "timestamptz"),
+                variable=("text",),
             ),
             "totals_change": sums.totals_packer(row_types["totals_change"]),
             "daily_change": sums.daily_packer(row_types["daily_change"]),
@@ -386,9 +387,9 @@ def _state(account: Account, before: dict[int, Account]) -> Row:
     )
     days = (account.balance_day, account.balance_month)
     if not grants:
-        return fixed, (*days, None, None), ()
+        return fixed, (*days, None), (None,)
     soonest = min(grant.expires_at for grant in grants)
-    return fixed, (*days, to_json(grants).decode(), soonest), ()
+    return fixed, (*days, soonest), (to_json(grants).decode(),)
 
 
 def _usage(book: Book) -> list[Params]:

@@ -16,6 +16,8 @@ from projections.schema import (
     create_views,
     digest_of,
     grant,
+    insisting,
+    lock_views,
     numbered,
     schema_of,
     view_tables,
@@ -36,7 +38,10 @@ WHERE t.typnamespace = current_schema()::regnamespace AND t.typname <> 'log_entr
 
 def migrate(database_url: str, ledger: str) -> list[str]:
     """Create or update the ledger's schema; give the names of what was done."""
-    schema = schema_of(ledger)
+    return insisting(lambda: _migrate(database_url, schema_of(ledger)))
+
+
+def _migrate(database_url: str, schema: str) -> list[str]:
     with psycopg.connect(database_url, autocommit=True) as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('fundledger migrate'))")
         _ensure_role(connection)
@@ -74,6 +79,8 @@ def _migrate_here(connection: Connection[Any], schema: str) -> list[str]:
 
 def _replace_views(connection: Connection[Any]) -> None:
     connection.execute(LOCK_GATE)  # before any table: a service that runs takes its locks in this order
+    if view_tables(connection):
+        lock_views(connection)
     for table in view_tables(connection):
         connection.execute(SQL("DROP TABLE {}").format(Identifier(table)))
     for (name,) in connection.execute(_ROW_TYPES).fetchall():

@@ -26,12 +26,23 @@ from ledger.packing import Packed, PackedDumper
 from ledger.recorder import LOCK_GATE
 from ledger.transaction import BatchRead
 from projections.batch import BatchViews, row_types
-from projections.schema import check_schema, create_views, grant, schema_of, view_tables
+from projections.schema import (
+    check_schema,
+    create_views,
+    grant,
+    insisting,
+    lock_views,
+    schema_of,
+    view_tables,
+)
 from projections.sql import sql
 
 CHUNK = 5_000
 DIFFERENCES_MAX = 20
-COMPARED: dict[str, LiteralString] = {"totals": "SELECT * FROM {} WHERE accounts <> 0"}
+COMPARED: dict[str, LiteralString] = {
+    "totals": "SELECT * FROM {} WHERE (accounts, balance, credit, balance_before_day, balance_before_month)"
+    " <> (0, 0, 0, 0, 0)"
+}
 """Which rows of a table are compared: sums over nobody may be left where somebody went through."""
 
 _CHUNK = (
@@ -162,11 +173,7 @@ def _replace(connection: Connection[Any], schema: str, shadow: str, progress: Pr
     run.catch_up(progress)
     for table in view_tables(connection):
         connection.execute(SQL("ANALYZE {}").format(Identifier(shadow, table)))
-    with connection.transaction():
-        connection.execute(LOCK_GATE)
-        connection.execute("SET LOCAL lock_timeout = '5s'")  # a long read must not keep the gate shut
-        run.catch_up(progress)
-        _swap(connection, schema, shadow)
+    insisting(lambda: _swap(connection, run, schema, shadow, progress))
     return run.position
 
 
@@ -192,14 +199,28 @@ def _drop_leftovers(connection: Connection[Any], schema: str) -> None:
             connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [shadow])
 
 
-def _swap(connection: Connection[Any], schema: str, shadow: str) -> None:
-    """Put the shadow's tables in the place of the live ones; the row types stay."""
-    for table in view_tables(connection):
-        live, rebuilt = Identifier(schema, table), Identifier(shadow, table)
-        connection.execute(SQL("DROP TABLE {}").format(live))
-        connection.execute(SQL("ALTER TABLE {} SET SCHEMA {}").format(rebuilt, Identifier(schema)))
-    connection.execute(SQL("SET LOCAL search_path TO {}").format(Identifier(schema)))
-    grant(connection, schema)
+def _swap(
+    connection: Connection[Any], run: Replay, schema: str, shadow: str, progress: Progress | None
+) -> None:
+    """Catch up under the gate, then put the shadow's tables in the place of the live ones."""
+    run.catch_up(progress)
+    with connection.transaction():
+        connection.execute(LOCK_GATE)
+        _search(connection, schema)
+        lock_views(connection)  # what may fail comes before the last catching up: it would be undone
+        _search(connection, shadow, schema)
+        run.catch_up(progress)
+        for table in view_tables(connection):
+            live, rebuilt = Identifier(schema, table), Identifier(shadow, table)
+            connection.execute(SQL("DROP TABLE {}").format(live))
+            connection.execute(SQL("ALTER TABLE {} SET SCHEMA {}").format(rebuilt, Identifier(schema)))
+        _search(connection, schema)
+        grant(connection, schema)
+
+
+def _search(connection: Connection[Any], *schemas: str) -> None:
+    path = SQL(", ").join(map(Identifier, schemas))
+    connection.execute(SQL("SET LOCAL search_path TO {}").format(path))
 
 
 def _differences(connection: Connection[Any], table: str, schema: str, shadow: str) -> Iterator[str]:

@@ -6,9 +6,12 @@ gate, and write the read models; it owns nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -45,6 +48,12 @@ SELECT n.nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
 WHERE c.relname = 'ledger_events' AND starts_with(n.nspname, 'ledger_') ORDER BY 1
 """
 VIEWS = "views"
+LOCK_WAIT_MS = 300  # less than it takes PostgreSQL to look for a deadlock: the reader wins
+LOCK_TRIES = 40
+LOCK_PAUSE_S = 0.1
+_READ_FIRST = ("groups", "server")
+
+T = TypeVar("T")
 
 
 class SchemaOutdated(Exception):
@@ -100,6 +109,28 @@ def create_views(connection: Connection[Any]) -> None:
 def view_tables(connection: Connection[Any]) -> list[str]:
     """Name the tables of the read models in the schema on the search path."""
     return [name for (name,) in connection.execute(_VIEW_TABLES, [list(KEPT_TABLES)]).fetchall()]
+
+
+def lock_views(connection: Connection[Any]) -> None:
+    """Shut readers out of the read models until the transaction ends, or give up soon.
+
+    The definitions come first, as readers take them; but readers take tables in many orders, so whoever
+    comes into their way must be able to let go and try again: see `insisting`.
+    """
+    tables = sorted(view_tables(connection), key=lambda table: (table not in _READ_FIRST, table))
+    connection.execute(SQL("SET LOCAL lock_timeout = {}").format(f"{LOCK_WAIT_MS}ms"))
+    names = SQL(", ").join(Identifier(table) for table in tables)
+    connection.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+    connection.execute("SET LOCAL lock_timeout = 0")
+
+
+def insisting(attempt: Callable[[], T]) -> T:
+    """Try again where readers were in the way, some seconds long."""
+    for _ in range(LOCK_TRIES - 1):
+        with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            return attempt()
+        time.sleep(LOCK_PAUSE_S)
+    return attempt()
 
 
 def grant(connection: Connection[Any], schema: str) -> None:

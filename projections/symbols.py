@@ -16,12 +16,12 @@ class Symbol(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     symbol: str
     digits: int
-    contract_size: Decimal
+    contract_size: msgspec.Raw
     base_currency: str
     profit_currency: str
-    margin_rate: Decimal
-    swap_long: Decimal
-    swap_short: Decimal
+    margin_rate: msgspec.Raw
+    swap_long: msgspec.Raw
+    swap_short: msgspec.Raw
     spread: int
     trade_mode: str
     description: str
@@ -30,13 +30,24 @@ class Symbol(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def symbols(connection: AsyncConnection[Any]) -> list[Symbol]:
     """Read all symbols, by name."""
     rows = await (await connection.execute(_ALL)).fetchall()
-    return [Symbol(**dict(zip(Symbol.__struct_fields__, row, strict=True))) for row in rows]
+    return [_symbol(dict(zip(Symbol.__struct_fields__, row, strict=True))) for row in rows]
 
 
 def symbol_of(event: SymbolDefined) -> Symbol:
     """Give the definition that an event set."""
-    values = {name: getattr(event, name) for name in Symbol.__struct_fields__}
-    return Symbol(**values | {name: Decimal(values[name]) for name in _DECIMALS})
+    return _symbol({name: getattr(event, name) for name in Symbol.__struct_fields__})
+
+
+def symbol_body(symbol: Symbol) -> dict[str, Any]:
+    """Give a definition by the published names."""
+    names = zip(symbol.__struct_encode_fields__, symbol.__struct_fields__, strict=True)
+    return {published: getattr(symbol, name) for published, name in names}
+
+
+def _symbol(values: dict[str, Any]) -> Symbol:
+    """Write the decimals out: a tiny one would get an exponent."""
+    written = {name: msgspec.Raw(f"{Decimal(values[name]):f}".encode()) for name in _DECIMALS}
+    return Symbol(**values | written)
 
 
 _DECIMALS = ("contract_size", "margin_rate", "swap_long", "swap_short")

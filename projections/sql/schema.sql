@@ -258,8 +258,8 @@ CREATE TYPE account_state AS (
     balance_before_month bigint,
     balance_day date,
     balance_month date,
-    grants text,
-    grants_expire_at timestamptz
+    grants_expire_at timestamptz,
+    grants text
 );
 
 CREATE TYPE applied_request AS (

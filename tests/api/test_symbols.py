@@ -44,6 +44,12 @@ def test_decimals_of_a_symbol_are_exact(admin: Caller) -> None:
     ]
 
 
+def test_a_tiny_decimal_of_a_symbol_is_written_out(admin: Caller) -> None:
+    answer = admin.put("/symbols/TINY.s6", PAIR | {"marginRate": "0.00000001"})
+    assert '"marginRate":0.00000001' in answer.text
+    assert '"marginRate":0.00000001' in admin.get("/symbols").text
+
+
 def test_a_symbol_is_defined_anew_as_a_whole(admin: Caller) -> None:
     admin.put("/symbols/DE40.s3", PAIR | {"spread": 15, "description": "index"})
     admin.put("/symbols/DE40.s3", PAIR | {"digits": 1, "tradeMode": "close_only"})
@@ -96,3 +102,4 @@ def test_a_definition_that_cannot_be_is_refused_by_its_field(
 def test_a_name_that_no_symbol_can_have_is_refused(admin: Caller) -> None:
     for name in ("a%20b", "x" * 33):
         assert admin.put(f"/symbols/{name}", PAIR).said == (400, "bad_symbol")
+    assert admin.put("/symbols/EUR%2FUSD", PAIR).said == (404, "unknown_route")

@@ -21,7 +21,7 @@ from ledger.commands import (
     StartSimulation,
     UpdateAccount,
 )
-from projections import rebuild, schema
+from projections import install, rebuild, schema
 from projections.rebuild import LogBroken
 from tests.drive import Clock, codes_of
 from tests.make import (
@@ -156,6 +156,17 @@ def endings(ledger: LedgerUnderTest, clock: Clock) -> list[Command]:
 
 def rebuilt(ledger: LedgerUnderTest) -> int:
     return rebuild.rebuild(ledger.database_url, ledger.name)
+
+
+def migrated(ledger: LedgerUnderTest) -> list[str]:
+    return install.migrate(ledger.database_url, ledger.name)
+
+
+def until_someone_waits_for_views(ledger: LedgerUnderTest) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+    with ledger.connect() as connection:
+        while connection.execute(waiting).fetchone() == (0,):
+            pass
 
 
 def differences(ledger: LedgerUnderTest) -> list[str]:
@@ -448,6 +459,29 @@ async def test_a_simulated_ledger_is_rebuilt(ledger: LedgerUnderTest) -> None:
     assert differences(ledger) == []
     rebuilt(ledger)
     assert tables(ledger) == live
+
+
+async def test_sums_over_nobody_that_are_not_zero_are_found(busy: LedgerUnderTest) -> None:
+    busy.rows("INSERT INTO totals VALUES ('ghost', true, '-infinity', '-infinity', 0, 777, 0, 777, 777)")
+    [difference] = differences(busy)
+    assert "ghost" in difference
+
+
+@pytest.mark.parametrize("replace", ["rebuild", "migrate"])
+async def test_a_reader_in_the_middle_of_its_questions_is_not_thrown_out(
+    busy: LedgerUnderTest, replace: str
+) -> None:
+    live = tables(busy)
+    if replace == "migrate":
+        busy.rows("UPDATE migrations SET digest = '' WHERE name = %s", schema.VIEWS)
+    work = rebuilt if replace == "rebuild" else migrated
+    with psycopg.connect(busy.superuser) as reader:
+        reader.execute("SELECT count(*) FROM groups")
+        task = asyncio.create_task(asyncio.to_thread(work, busy))
+        await asyncio.to_thread(until_someone_waits_for_views, busy)
+        reader.execute("SELECT count(*) FROM accounts")  # which has not gone, and can be locked
+    await task
+    assert tables(busy) == live
 
 
 async def test_a_ledger_that_does_not_exist_is_neither_rebuilt_nor_verified(database_url: str) -> None:

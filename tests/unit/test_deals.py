@@ -6,7 +6,7 @@ import pytest
 
 from ledger.book import Book
 from ledger.commands import BookDeal
-from ledger.events import Deal, published
+from ledger.events import Deal, published, to_json
 from ledger.refusals import AlreadyApplied
 from tests.make import (
     NOW,
@@ -16,9 +16,11 @@ from tests.make import (
     cents,
     deal,
     define_symbol,
+    deposit,
     deposited,
     given,
     group_defined,
+    key,
     refused,
     reverse,
     when,
@@ -122,4 +124,19 @@ def test_a_deal_can_be_reversed_once() -> None:
 
 def test_people_read_a_deal_with_exact_decimals() -> None:
     told = published(Deal(deal_id="1", profit=-5, storage=100), 2)
-    assert (str(told["profit"]), str(told["storage"]), told["dealId"]) == ("-0.05", "1.00", "1")
+    assert (to_json(told["profit"]), to_json(told["storage"]), told["dealId"]) == (b"-0.05", b"1.00", "1")
+
+
+def test_no_part_of_a_deal_is_written_with_an_exponent() -> None:
+    told = published(Deal(deal_id="1", profit=5, storage=0), 8)
+    assert to_json(told["profit"]) == b"0.00000005"
+    assert to_json(told["storage"]) == b"0.00000000"
+
+
+def test_what_the_market_did_takes_nothing_from_a_keys_day() -> None:
+    book = given()
+    caller = key(amount_day_max=1000)
+    book.limited.add("k1")
+    when(book, deal("1", 5000), caller=caller)
+    when(book, deposit(999), caller=caller)
+    refused(book, deposit(2), "key_day_limit", caller=caller)

@@ -55,6 +55,14 @@ from tests.make import (
 if TYPE_CHECKING:
     from ledger.book import Book
 
+
+def test_a_permission_that_is_true_is_not_one_that_is_1() -> None:
+    book = given_only()
+    when(book, define_group("new", permissions={"trade": True}), "r1")
+    refusal = refused(book, define_group("new", permissions={"trade": 1}), "request_id_reused", "r1")
+    assert refusal.extra["fields"] == ["permissions"]
+
+
 KINDS = {
     "deposit": strategies.deposits,
     "withdrawal": strategies.withdrawals,

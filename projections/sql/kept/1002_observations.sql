@@ -84,7 +84,7 @@ INSERT INTO feed_streams (stream, epoch, seq, gaps, received_at)
 VALUES ('online', 0, NULL, 0, NULL), ('positions', 0, NULL, 0, NULL), ('quotes', 0, NULL, 0, NULL);
 
 -- What each account's open positions add up to; an account without positions has no row, or one of zeros.
--- quoted_at is the age of the oldest quote that went in, null where none did; unvalued counts the
+-- quoted_at is the time of the oldest quote that went in, null where none did; unvalued counts the
 -- positions that lack a quote or a rate, whose profit or margin is missing here. group_name and enable are
 -- under which figure_totals counts the row: where the account's own differ, regroupings names it.
 CREATE TABLE figures (
