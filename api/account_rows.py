@@ -11,16 +11,20 @@ from typing import Final, TextIO
 import msgspec
 
 from api import bodies
+from api.first_rows import FirstRows
 from ledger.commands import Adjust, Command, Request
 from ledger.money import Amount, parse_amount_text
 from ledger.refusals import Refusal, ValidationError
+from projections.spreadsheets import unquote
 
 NEEDED: Final = ("login", "group")
-RUN_BY_SPREADSHEETS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One account to take over. `number` is the row's in a spreadsheet: the header is row 1."""
+    """One account to take over. `number` is the row's in a spreadsheet: the header is row 1.
+
+    Its request ids lie outside of the callers' alphabet: nobody else can use them up.
+    """
 
     number: int
     login: int
@@ -31,13 +35,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def open(self) -> Request:
         """Ask for the account."""
-        return Request(command=self.account, request_id=f"import-open-{self.login}")
+        return Request(command=self.account, request_id=f"~import/open/{self.login}")
 
     @property
     def fund(self) -> Request:
         """Ask for its opening money; where there is none, only whether an earlier row had some."""
         command = Adjust(login=self.login, kind="opening", amount=self.balance, credit=self.credit)
-        return Request(command=command, request_id=f"import-opening-{self.login}", dry_run=not self.funded)
+        return Request(command=command, request_id=f"~import/opening/{self.login}", dry_run=not self.funded)
 
     @property
     def funded(self) -> bool:
@@ -55,7 +59,7 @@ class BadRow(msgspec.Struct, frozen=True):
 
 def read_rows(lines: TextIO) -> Iterator[Row | BadRow]:
     """Check the header, then give the rows one by one; a ValidationError where the header is wrong."""
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, strict=True)  # else a quote that is never closed swallows the rest unseen
     header = _header(reader)
     return _rows(reader, header)
 
@@ -78,6 +82,7 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
 
 
 def _rows(reader: Iterator[list[str]], header: list[str]) -> Iterator[Row | BadRow]:
+    first_rows = FirstRows()
     number = 1
     while True:
         number += 1
@@ -89,18 +94,28 @@ def _rows(reader: Iterator[list[str]], header: list[str]) -> Iterator[Row | BadR
             yield BadRow(number, "", _broken(error))
             return
         if cells:
-            yield _row(number, header, cells)
+            yield _row(number, header, cells, first_rows)
 
 
-def _row(number: int, header: Sequence[str], cells: Sequence[str]) -> Row | BadRow:
+def _row(number: int, header: Sequence[str], cells: Sequence[str], first_rows: FirstRows) -> Row | BadRow:
     if len(cells) != len(header):
         detail = f"the row has {len(cells)} cells where the first one names {len(header)} columns"
         return BadRow(number, "", ValidationError("bad_row", detail))
     given = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
     try:
+        _check_first(number, given.get("login", ""), first_rows)
         return _parsed(number, given)
     except Refusal as refusal:
         return BadRow(number, given.get("login", ""), refusal)
+
+
+def _check_first(number: int, login: str, first_rows: FirstRows) -> None:
+    """Refuse a login that stands in an earlier row, whatever became of that one."""
+    if not _NUMBER.fullmatch(login):
+        return
+    first = first_rows.first(int(login), number)
+    if first != number:
+        raise ValidationError("repeated_login", f"login {login} stands in row {first} already", field="login")
 
 
 def _parsed(number: int, given: Mapping[str, str]) -> Row:
@@ -120,20 +135,25 @@ def _parsed(number: int, given: Mapping[str, str]) -> Row:
 
 
 def _clean(cell: str, name: str) -> str:
-    """Refuse what was no UTF-8; reading the file has turned it into half characters."""
+    """Refuse what was no UTF-8 (half characters by now), and lines that a stray quote has made one cell."""
     if _HALVES.search(cell):
         raise ValidationError("bad_text", f"{name} is not UTF-8", field=name)
+    if "\n" in cell or "\r" in cell:
+        detail = f"{name} holds a line end: a quote may be astray"
+        raise ValidationError("bad_text", detail, field=name)
     return cell
 
 
 def _text(cell: str, name: str) -> str:  # noqa: ARG001 - one shape for all columns
     """Give the text, without the quote that our exports put before what a spreadsheet would run."""
-    return cell[1:] if cell[0] == "'" and cell[1:2] in RUN_BY_SPREADSHEETS else cell
+    return unquote(cell)
 
 
 def _number(cell: str, name: str) -> int:
     if not _NUMBER.fullmatch(cell):
-        raise ValidationError("wrong_type", f"{name} must be a whole number", field=name)
+        raise ValidationError(
+            "wrong_type", f"{name} must be a whole number without leading zeros", field=name
+        )
     return int(cell)
 
 
@@ -144,8 +164,11 @@ def _flag(cell: str, name: str) -> bool:
 
 
 def _regdate(cell: str, name: str) -> int:
-    """Read epoch seconds, a day (its beginning in UTC) or an instant with its zone."""
-    if _NUMBER.fullmatch(cell):
+    """Read epoch seconds, a day (its beginning in UTC) or an instant with its zone.
+
+    Numbers of other lengths are refused: 20240531 is a day, and 13 digits are milliseconds.
+    """
+    if _SECONDS.fullmatch(cell):
         return int(cell)
     try:
         instant = datetime.fromisoformat(cell)
@@ -154,8 +177,7 @@ def _regdate(cell: str, name: str) -> int:
     if instant is not None and _DAY.fullmatch(cell):
         instant = instant.replace(tzinfo=UTC)
     if instant is None or instant.tzinfo is None:
-        detail = f"{name} must be seconds since 1970, a day such as 2024-05-31, or an instant with its zone"
-        raise ValidationError("wrong_type", detail, field=name)
+        raise ValidationError("wrong_type", f"{name} {_REGDATE}", field=name)
     return int(instant.timestamp())
 
 
@@ -166,7 +188,7 @@ def _money(cell: str, name: str) -> Amount | None:
 
 
 def _broken(error: csv.Error) -> ValidationError:
-    return ValidationError("bad_row", f"this is no CSV from here on, and nothing below was read: {error}")
+    return ValidationError("bad_csv", f"this is no CSV from here on, and nothing below was read: {error}")
 
 
 COLUMNS: Final[Mapping[str, Callable[[str, str], object]]] = {
@@ -192,6 +214,10 @@ COLUMNS: Final[Mapping[str, Callable[[str, str], object]]] = {
 }
 
 _HALVES = re.compile(r"[\udc80-\udcff]")
-_NUMBER = re.compile(r"[0-9]{1,16}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_SECONDS = re.compile(r"0|[1-9][0-9]{8,9}")
+_REGDATE: Final = (
+    "must be seconds since 1970, in 9 or 10 digits, a day such as 2024-05-31, or an instant with its zone"
+)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}

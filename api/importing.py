@@ -30,7 +30,10 @@ _COLUMNS: Final = {"amount": "balance"}
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a row: what the ledger holds of it now, and why that may be less than it asks."""
+    """What became of a row, and why that may be less than it asks.
+
+    `booked` is the opening money that this run books, `booked_before` what an earlier one has booked.
+    """
 
     row: int
     login: str
@@ -38,7 +41,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     detail: str = ""
     operation_ids: tuple[str, ...] = ()
-    money: MoneyMoved | None = None
+    booked: MoneyMoved | None = None
+    booked_before: MoneyMoved | None = None
 
 
 class Import:
@@ -99,12 +103,11 @@ class Import:
             login=str(row.login),
             status=self._status(row, outcomes),
             operation_ids=self._operation_ids(row, outcomes),
-            money=_money(outcomes[1]),
         )
-        if not isinstance(refusal, Refusal):
-            return result
-        detail = _sentence(refusal, outcomes, dry_run=self._dry_run)
-        return replace(result, status="refused", code=refusal.code, detail=detail, money=None)
+        if isinstance(refusal, Refusal):
+            detail = _sentence(refusal, outcomes, dry_run=self._dry_run)
+            return replace(result, status="refused", code=refusal.code, detail=detail)
+        return _with_money(result, outcomes[1]) if row.funded else result
 
     def _status(self, row: Row, outcomes: Outcomes) -> str:
         opened, funded = (isinstance(outcome, AlreadyApplied) for outcome in outcomes)
@@ -140,9 +143,12 @@ def _events(outcome: Outcome) -> Sequence[Event]:
     return first if isinstance(first, tuple) else ()
 
 
-def _money(funded: Outcome) -> MoneyMoved | None:
-    events = _events(funded)
-    return events[0] if events and isinstance(events[0], MoneyMoved) else None
+def _with_money(result: Result, funded: Outcome) -> Result:
+    [money] = _events(funded)
+    assert isinstance(money, MoneyMoved)
+    if isinstance(funded, AlreadyApplied):
+        return replace(result, booked_before=money)
+    return replace(result, booked=money)
 
 
 def _sentence(refusal: Refusal, outcomes: Outcomes, *, dry_run: bool) -> str:

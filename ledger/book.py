@@ -119,8 +119,15 @@ class Book(msgspec.Struct, kw_only=True):
         elif (login := getattr(event, "login", None)) is not None:
             self.accounts[login] = accounts.evolve(self.accounts.get(login), event)
             self.login_max = max(self.login_max, login)
+            self._outdate(login)
         else:
             self.definitions = definitions.evolve(self.definitions, event)
+
+    def _outdate(self, login: int) -> None:
+        """Let the figures of an account whose group or leverage changed count as stale."""
+        figures = self.figures.get(login)
+        if figures is not None:
+            self.figures[login] = msgspec.structs.replace(figures, fed_at=None)
 
     def _index(self, first: MoneyMoved, operation: Operation) -> None:
         if first.kind == "reversal" and first.corrects is not None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from ledger.money import format_minor
 from projections.history_rows import Row
+from projections.spreadsheets import quote
 
 COLUMNS: Final = (
     "operationId",
@@ -44,7 +45,6 @@ COLUMNS: Final = (
     "peer",
     "metadata",
 )
-_RUN_BY_SPREADSHEETS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def csv_header() -> bytes:
@@ -109,5 +109,4 @@ def _time(instant: datetime) -> str:
 
 
 def _text(text: str | None) -> str | None:
-    """Give the text with a quote before what a spreadsheet would take for a formula."""
-    return f"'{text}" if text is not None and text.startswith(_RUN_BY_SPREADSHEETS) else text
+    return None if text is None else quote(text)

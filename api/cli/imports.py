@@ -12,41 +12,65 @@ from typing import Any, TextIO
 
 import uvloop
 
-from api.account_rows import RUN_BY_SPREADSHEETS, BadRow, Row, read_rows
+from api.account_rows import BadRow, Row, read_rows
 from api.cli.progress import progress_bar
 from api.cli.where import database_url, writing
 from api.importing import Import, Result
+from ledger.events import MoneyMoved
 from ledger.money import format_minor
 from ledger.refusals import ValidationError
+from projections.spreadsheets import quote
 
 HEADER = ("row", "login", "status", "code", "detail", "operationIds")
 
 
+class Sums:
+    """Adds up opening money by currency."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[int, int, int]] = {}
+
+    def add(self, money: MoneyMoved | None) -> None:
+        """Add what a row brought, if it did."""
+        if money is not None:
+            _, balance, credit = self._sums.get(money.currency, (0, 0, 0))
+            added = (money.digits, balance + money.balance_change, credit + money.credit_change)
+            self._sums[money.currency] = added
+
+    def lines(self, what: str) -> Iterator[str]:
+        """Say what became of it, a line a currency."""
+        for currency, (digits, balance, credit) in sorted(self._sums.items()):
+            balance_text, credit_text = format_minor(balance, digits), format_minor(credit, digits)
+            yield f"opening money {what}, {currency}: balance {balance_text}, credit {credit_text}"
+
+
 class Tally:
-    """Counts rows, and adds up the opening money that the ledger holds by them."""
+    """Counts rows, and adds up the opening money that was booked for them, now and before."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
-        self._sums: dict[str, list[int]] = {}
+        self._broken_at: int | None = None
+        self._booked, self._booked_before = Sums(), Sums()
 
     def add(self, result: Result) -> None:
         """Count a row."""
         self.statuses[result.status] += 1
-        if (money := result.money) is not None:
-            _, balance, credit = self._sums.get(money.currency, (0, 0, 0))
-            held = [money.digits, balance + money.balance_change, credit + money.credit_change]
-            self._sums[money.currency] = held
+        self._booked.add(result.booked)
+        self._booked_before.add(result.booked_before)
+        if result.code == "bad_csv":
+            self._broken_at = result.row
 
-    def lines(self, *, done: str) -> Iterator[str]:
-        """Say it all; `done` is the status of rows that went well."""
-        counts = self.statuses
+    def lines(self, *, dry_run: bool) -> Iterator[str]:
+        """Say it all."""
+        counts, done = self.statuses, "importable" if dry_run else "imported"
         yield (
             f"{counts.total()} rows: {counts[done]} {done}, {counts['already']} already there,"
             f" {counts['refused']} refused"
         )
-        for currency, (digits, balance, credit) in sorted(self._sums.items()):
-            balance_text, credit_text = format_minor(balance, digits), format_minor(credit, digits)
-            yield f"opening {currency}: balance {balance_text}, credit {credit_text}"
+        if self._broken_at is not None:
+            yield f"the file is broken: from row {self._broken_at} on nothing was read"
+        yield from self._booked.lines("to book" if dry_run else "booked")
+        yield from self._booked_before.lines("booked before")
 
 
 def import_accounts(arguments: Namespace) -> int:
@@ -58,8 +82,7 @@ def import_accounts(arguments: Namespace) -> int:
         rows = read_rows(lines)
         with database_url(arguments) as url, results.open("w", encoding="utf-8", newline="") as sheet:
             tally = uvloop.run(_import(arguments, url, rows, sheet=sheet, lines=lines))
-    done = "importable" if arguments.dry_run else "imported"
-    print("\n".join([*tally.lines(done=done), f"results: {results}"]))
+    print("\n".join([*tally.lines(dry_run=arguments.dry_run), f"results: {results}"]))
     if refused := tally.statuses["refused"]:
         print(f"fundledger: {refused} rows were refused; {results} says why", file=sys.stderr)
         return 1
@@ -97,6 +120,5 @@ def _cells(result: Result) -> Sequence[Any]:
 
 
 def _text(text: str) -> str:
-    """Give the text with a quote before what a spreadsheet would take for a formula."""
-    clean = text.encode("utf-8", "replace").decode()
-    return f"'{clean}" if clean.startswith(RUN_BY_SPREADSHEETS) else clean
+    """Give the text as it can be written, whatever stood in the file."""
+    return quote(text.encode("utf-8", "replace").decode())

@@ -11,7 +11,7 @@ import msgspec
 
 from api.demo.words import COUNTRIES, FAMILY_NAMES, FIRST_NAMES, Country
 from ledger.commands import DefineGroup, OpenAccount
-from ledger.money import Amount
+from ledger.money import Amount, default_digits
 
 ACCOUNTS: Final = 2_000
 TAKEN_OVER: Final = 1_400
@@ -71,7 +71,7 @@ class Client(msgspec.Struct, kw_only=True):
     @property
     def digits(self) -> int:
         """The decimals of its currency."""
-        return 0 if self.currency == "JPY" else 2
+        return default_digits(self.currency)
 
     @property
     def protected(self) -> bool:

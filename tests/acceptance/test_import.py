@@ -102,7 +102,7 @@ class TestFile:
         assert (done.code, done.errors) == (0, "")
         assert done.output == (
             "1 rows: 1 imported, 0 already there, 0 refused\n"
-            "opening USD: balance 1234.50, credit 0.00\n"
+            "opening money booked, USD: balance 1234.50, credit 0.00\n"
             f"results: {takeover.results}\n"
         )
         profile = {
@@ -137,10 +137,17 @@ class TestFile:
         [row] = answer["rows"]
         assert (row["kind"], row["balanceChange"], row["creditChange"]) == ("opening", 100.10, 0)
         assert list(answer["totals"]["USD"]) == ["opening"]
-        asked = takeover.client.get(f"/requests/import-opening-{takeover.login}").json()
-        assert asked["operationId"] == row["operationId"]
         [told] = takeover.told()
         assert told["operationIds"].split()[1] == row["operationId"]
+
+    def test_its_request_ids_are_of_no_caller(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,100.10,\n")
+        assert takeover.run().code == 0
+        ids = [f"~import/open/{takeover.login}", f"~import/opening/{takeover.login}"]
+        assert [event.request_id for event in takeover.booked()] == ids
+        for taken in ids:
+            answer = takeover.client.post("/users", json={"group": "usd"}, headers={"x-request-id": taken})
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad_request_id")
 
     def test_a_daily_report_tells_opening_money_from_deposits(self, takeover: Takeover) -> None:
         group = f"own-{takeover.login}"
@@ -153,7 +160,9 @@ class TestFile:
 
     def test_a_balance_below_zero_and_credit_come_over_too(self, takeover: Takeover) -> None:
         takeover.write("L,usd,Ann,-20.05,300\n")
-        assert takeover.run().output.splitlines()[1] == "opening USD: balance -20.05, credit 300.00"
+        assert takeover.run().output.splitlines()[1] == (
+            "opening money booked, USD: balance -20.05, credit 300.00"
+        )
         account = takeover.account()
         assert (account["balance"], account["credit"]) == (-20.05, 300)
 
@@ -161,13 +170,15 @@ class TestFile:
         first = takeover.login
         takeover.write(f"{first},usd,,0.10,0.20\n{first + 1},jpy,,1000,\n{first + 2},vip,,0.20,\n")
         assert takeover.run().output.splitlines()[1:3] == [
-            "opening JPY: balance 1000, credit 0",
-            "opening USD: balance 0.30, credit 0.20",
+            "opening money booked, JPY: balance 1000, credit 0",
+            "opening money booked, USD: balance 0.30, credit 0.20",
         ]
 
     @pytest.mark.parametrize(
         ("written", "seconds"),
         [
+            ("0", 0),
+            ("100000000", 100_000_000),
             ("1700000000", 1_700_000_000),
             ("2024-02-29", 1_709_164_800),
             ("2024-02-29T12:00:00+02:00", 1_709_200_800),
@@ -232,6 +243,7 @@ class TestRefusedRows:
             ("L,,,,", "missing_field", "group is missing"),
             ("x1,usd,,,", "wrong_type", "login must be a whole number"),
             ("0,usd,,,", "wrong_type", "login: Expected `int` >= 1"),
+            ("0040,usd,,,", "wrong_type", "login must be a whole number without leading zeros"),
             ("L,nosuch,,,", "unknown_group", "there is no group nosuch"),
             ("L,usd,,1.5e3,", "bad_amount", "balance must be a plain decimal"),
             ('L,usd,,"1,500.00",', "bad_amount", "balance must be a plain decimal"),
@@ -239,6 +251,8 @@ class TestRefusedRows:
             ("L,usd,,1000000000.01,", "amount_too_large", "balance must not be beyond"),
             (f"L,usd,{'x' * 257},,", "wrong_type", "name: Expected `str` of length <= 256"),
             ("L,usd,\x00,,", "bad_text", "name holds a NUL"),
+            ('L,usd,"Ann\n21,usd,Bob",,', "bad_text", "name holds a line end"),
+            ('L,usd,"Ann\r",,', "bad_text", "name holds a line end"),
             ("L,usd,", "bad_row", "the row has 3 cells where the first one names 5 columns"),
         ],
     )
@@ -262,8 +276,14 @@ class TestRefusedRows:
         [
             ("leverage", "1:100", "leverage must be a whole number"),
             ("leverage", "0", "leverage: Expected `int` >= 1"),
+            ("magic", "007", "magic must be a whole number without leading zeros"),
             ("enable", "yes", "enable must be one of 0, 1, false, true"),
             ("regdate", "31.05.2024", "regdate must be seconds since 1970"),
+            ("regdate", "20240531", "regdate must be seconds since 1970, in 9 or 10 digits"),
+            ("regdate", "240531", "regdate must be seconds since 1970, in 9 or 10 digits"),
+            ("regdate", "20240531120000", "regdate must be seconds since 1970, in 9 or 10 digits"),
+            ("regdate", "1717113600000", "regdate must be seconds since 1970, in 9 or 10 digits"),
+            ("regdate", "0123456789", "regdate must be seconds since 1970, in 9 or 10 digits"),
             ("regdate", "2024-05-31T10:00:00", "regdate must be seconds since 1970"),
             ("regdate", "1969-12-31", "regdate: Expected `int` >= 0"),
         ],
@@ -282,12 +302,29 @@ class TestRefusedRows:
         assert takeover.run().code == 1
         assert takeover.told()[0]["detail"] == "name is not UTF-8"
 
-    def test_a_quote_that_is_never_closed_ends_it_where_it_stands(self, takeover: Takeover) -> None:
-        lost = f'{takeover.login + 1},usd,"lost,,\n' + f"{takeover.login + 2},usd,Bob,,\n" * 9_000
+    @pytest.mark.parametrize("below", [0, 1, 9_000])
+    @pytest.mark.parametrize("broken", ['"lost,,', '"lost" x,,'])
+    def test_where_a_file_is_no_csv_any_more_it_ends_and_says_so(
+        self, takeover: Takeover, broken: str, below: int
+    ) -> None:
+        lost = f"{takeover.login + 1},usd,{broken}\n" + f"{takeover.login + 2},usd,Bob,,\n" * below
         takeover.write(f"L,usd,Ann,,\n{lost}")
-        assert takeover.run().code == 1
-        assert takeover.statuses() == [("imported", ""), ("refused", "bad_row")]
+        done = takeover.run()
+        assert done.code == 1
+        assert takeover.statuses() == [("imported", ""), ("refused", "bad_csv")]
         assert "nothing below was read" in takeover.told()[1]["detail"]
+        assert done.output.splitlines()[:2] == [
+            "2 rows: 1 imported, 0 already there, 1 refused",
+            "the file is broken: from row 3 on nothing was read",
+        ]
+
+    def test_rows_that_two_stray_quotes_make_one_are_refused(self, takeover: Takeover) -> None:
+        header = "login,group,name\n"
+        takeover.write('L,usd,"Ann\n21,usd,Bob\n22,usd,Carl"\n', header=header)
+        assert takeover.run().code == 1
+        [told] = takeover.told()
+        assert (told["code"], told["detail"]) == ("bad_text", "name holds a line end: a quote may be astray")
+        assert takeover.booked() == []
 
     def test_a_login_that_another_has_taken_gets_none_of_the_money(self, takeover: Takeover) -> None:
         body = {"login": takeover.login, "group": "usd"}
@@ -324,14 +361,45 @@ class TestRefusedRows:
 class TestOnce:
     def test_a_file_that_comes_again_books_nothing(self, takeover: Takeover) -> None:
         takeover.write("".join(f"{takeover.login + n},usd,Client {n},{n}.25,1\n" for n in range(7)))
-        first, told = takeover.run(), takeover.told()
-        log = takeover.ledger.positions()
+        assert (
+            takeover.run().output.splitlines()[1] == "opening money booked, USD: balance 22.75, credit 7.00"
+        )
+        told, log = takeover.told(), takeover.ledger.positions()
         again = takeover.run()
         assert again.code == 0
-        assert again.output.splitlines()[0] == "7 rows: 0 imported, 7 already there, 0 refused"
-        assert again.output.splitlines()[1:] == first.output.splitlines()[1:]
+        assert again.output.splitlines()[:-1] == [
+            "7 rows: 0 imported, 7 already there, 0 refused",
+            "opening money booked before, USD: balance 22.75, credit 7.00",
+        ]
         assert [row | {"status": "already"} for row in told] == takeover.told()
         assert takeover.ledger.positions() == log
+
+    def test_sums_tell_what_this_run_booked_from_what_was_booked_before(self, takeover: Takeover) -> None:
+        first = takeover.login
+        takeover.write(f"{first},usd,,100,\n{first + 1},usd,,10,5\n")
+        assert takeover.run().code == 0
+        takeover.write(f"{first},usd,,100,\n{first + 1},usd,,10,5\n{first + 2},usd,,1.50,\n")
+        assert takeover.run().output.splitlines()[:-1] == [
+            "3 rows: 1 imported, 2 already there, 0 refused",
+            "opening money booked, USD: balance 1.50, credit 0.00",
+            "opening money booked before, USD: balance 110.00, credit 5.00",
+        ]
+
+    def test_an_opening_that_was_reversed_is_said_to_be_booked_before_and_not_again(
+        self, takeover: Takeover
+    ) -> None:
+        takeover.write("L,usd,Ann,100,\n")
+        assert takeover.run().code == 0
+        opening = takeover.told()[0]["operationIds"].split()[1]
+        headers = {"x-request-id": f"reverse-{takeover.login}"}
+        path, body = f"/balances/operations/{opening}/reverse", {"reason": "wrong file"}
+        answer = takeover.client.post(path, json=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        assert takeover.run().output.splitlines()[:-1] == [
+            "1 rows: 0 imported, 1 already there, 0 refused",
+            "opening money booked before, USD: balance 100.00, credit 0.00",
+        ]
+        assert takeover.account()["balance"] == 0
 
     def test_an_account_without_money_is_opened_once_and_gets_no_operation_of_nothing(
         self, takeover: Takeover
@@ -339,7 +407,7 @@ class TestOnce:
         takeover.write("L,usd,Ann,,0.00\n")
         assert takeover.run().code == 0
         [told] = takeover.told()
-        assert takeover.run().code == 0
+        assert takeover.run().output.splitlines()[:-1] == ["1 rows: 0 imported, 1 already there, 0 refused"]
         assert takeover.told() == [told | {"status": "already"}]
         [opened] = takeover.booked()
         assert told["operationIds"] == f"op_{opened.position}"
@@ -366,11 +434,27 @@ class TestOnce:
         assert told["detail"] == f"the row was imported before, and differs now: {fields}"
         assert len(takeover.booked()) == 2
 
-    def test_the_same_account_twice_in_a_file_is_imported_once(self, takeover: Takeover) -> None:
-        takeover.write("L,usd,Ann,100,\nL,usd,Ann,100.00,\nL,usd,Ann,99,\n")
+    @pytest.mark.parametrize("options", [(), ("--dry-run",)])
+    @pytest.mark.parametrize("between", [0, 2 * CHUNK_ROWS])
+    def test_a_login_that_comes_twice_in_a_file_is_refused_the_second_time(
+        self, takeover: Takeover, between: int, options: tuple[str, ...]
+    ) -> None:
+        filler = "".join(f"{takeover.login * 1_000 + n},usd,,,\n" for n in range(between))
+        takeover.write(f"L,usd,Ann,100,\n{filler}L,usd,Ann,100.00,\nL,usd,Ann,99,\n")
+        done = takeover.run(*options)
+        assert done.code == 1
+        assert done.output.splitlines()[1].endswith(", USD: balance 100.00, credit 0.00")
+        assert takeover.statuses()[-2:] == [("refused", "repeated_login")] * 2
+        detail = f"login {takeover.login} stands in row 2 already"
+        assert [row["detail"] for row in takeover.told()[-2:]] == [detail] * 2
+        own = [event for event in takeover.booked() if event.login == takeover.login]
+        assert len(own) == (0 if options else 2)
+
+    def test_a_login_counts_as_there_by_a_row_that_was_refused(self, takeover: Takeover) -> None:
+        takeover.write("L,usd,Ann,1e2,\nL,usd,Ann,200,\n")
         assert takeover.run().code == 1
-        assert takeover.statuses() == [("imported", ""), ("already", ""), ("refused", "request_id_reused")]
-        assert takeover.account()["balance"] == 100
+        assert takeover.statuses() == [("refused", "bad_amount"), ("refused", "repeated_login")]
+        assert takeover.booked() == []
 
     def test_an_account_that_moves_on_after_its_import_is_still_already_there(
         self, takeover: Takeover
@@ -405,7 +489,8 @@ class TestOnce:
         assert 0 < len(opened) < rows
         done = takeover.run()
         assert (done.code, done.errors) == (0, "")
-        assert done.output.splitlines()[1] == f"opening USD: balance {rows * 101 / 100:.2f}, credit 0.00"
+        sums = [line.split(" balance ")[1] for line in done.output.splitlines() if " balance " in line]
+        assert sum(round(float(text.split(",")[0]) * 100) for text in sums) == rows * 101
         expected = list(range(own, own + rows))
         assert sorted(self._logins(takeover, own, AccountOpened)) == expected
         assert sorted(self._logins(takeover, own, MoneyMoved)) == expected
@@ -425,8 +510,8 @@ class TestDryRun:
         assert done.code == 1
         assert done.output.splitlines()[:3] == [
             "4 rows: 2 importable, 0 already there, 2 refused",
-            "opening JPY: balance 5, credit 0",
-            "opening USD: balance 100.00, credit 0.00",
+            "opening money to book, JPY: balance 5, credit 0",
+            "opening money to book, USD: balance 100.00, credit 0.00",
         ]
         codes = [("importable", ""), ("refused", "wrong_type"), ("refused", "too_many_decimals")]
         assert takeover.statuses() == [*codes, ("importable", "")]
@@ -436,10 +521,11 @@ class TestDryRun:
 
     def test_after_the_import_it_finds_everything_there(self, takeover: Takeover) -> None:
         takeover.write("L,usd,Ann,100,\n")
-        imported = takeover.run()
-        assert imported.code == 0
+        assert takeover.run().code == 0
         [told] = takeover.told()
-        assert takeover.run("--dry-run").output.splitlines()[1:] == imported.output.splitlines()[1:]
+        assert takeover.run("--dry-run").output.splitlines()[1] == (
+            "opening money booked before, USD: balance 100.00, credit 0.00"
+        )
         assert takeover.told() == [told | {"status": "already"}]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ledger.commands import UpdateAccount
 from ledger.definitions import Group
 from ledger.figures import Figures, Worth
 from ledger.refusals import ManagerOffline
@@ -125,6 +126,13 @@ def test_a_group_may_refuse_while_its_figures_are_stale() -> None:
     assert isinstance(refused(book, withdraw(1), "figures_stale"), ManagerOffline)
     book.figures[1001] = open_positions()
     assert booked(book, withdraw(1)).warnings == ()
+
+
+def test_figures_of_before_a_change_of_leverage_are_stale_in_the_same_batch() -> None:
+    book = given(deposited(100))
+    book.figures[1001] = open_positions(margin=cents(2))
+    when(book, UpdateAccount(login=1001, leverage=1))
+    assert booked(book, withdraw(50)).warnings == ("figures_stale",)
 
 
 def test_money_comes_in_whatever_the_figures_say() -> None:
