@@ -1,15 +1,15 @@
-"""Connections: the writer's own, pools for reads and for exports, all in the ledger's schema and role."""
+"""Connections: the writer's own and a pool for each kind of read, all in the ledger's schema and role."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ledger.application import Ledger
 from ledger.events import Event
@@ -18,8 +18,11 @@ from projections import schema
 from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 
 READERS_MAX: Final = 4
-READ_TIMEOUT_S: Final = 5.0
+REPORTERS_MAX: Final = 2
+ANSWERERS_MAX: Final = 2
 CHECKERS_MAX: Final = 2
+READ_TIMEOUT_S: Final = 5.0
+"""How long a read waits for a connection."""
 FOLLOWERS_MAX: Final = 2
 EXPORTERS_MAX: Final = 2
 EXPORT_TIMEOUT_S: Final = 30.0
@@ -34,6 +37,11 @@ WRITER_OPTIONS: Final = {
     "enable_mergejoin": "off",
     "lock_timeout": "5s",  # another process that stands still with the gate must not hang the callers
     "idle_in_transaction_session_timeout": "10s",  # nor must this one, should it be stopped with the gate
+}
+
+READER_OPTIONS: Final = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "30s",  # longer than a caller waits: a read that nobody reads must not go on
 }
 
 FEEDER_OPTIONS: Final = {
@@ -57,44 +65,92 @@ class UnsafeServer(Exception):
     """The PostgreSQL server would lose what it acknowledged."""
 
 
+class PoolFull(PoolTimeout):
+    """All connections of a pool were lent for as long as a caller waits."""
+
+
+class Pool:
+    """The connections for one purpose."""
+
+    def __init__(
+        self, conninfo: str, *, max_size: int, min_size: int = 0, timeout_s: float = READ_TIMEOUT_S
+    ) -> None:
+        self._max_size = max_size
+        self._lent = 0
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo,
+            min_size=min_size,
+            max_size=max_size,
+            open=False,
+            timeout=timeout_s,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={"autocommit": True, "connect_timeout": 5},
+            reconnect_timeout=1,
+        )
+
+    async def open(self, *, wait: bool = False) -> None:
+        """Open the pool, and wait for its first connections if asked."""
+        await self._pool.open(wait=wait)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[Connection]:
+        """Lend a connection; PoolFull where all are in use, PoolTimeout where none can be made."""
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._pool.connection())
+            except PoolTimeout as error:
+                if self._lent < self._max_size:
+                    raise
+                raise PoolFull(str(error)) from error
+            self._lent += 1
+            stack.callback(self._returned)
+            yield connection
+
+    def _returned(self) -> None:
+        self._lent -= 1
+
+
 class Database:
     """The ledger's database as the service uses it."""
 
     def __init__(self, url: str, ledger: str) -> None:
-        self._writer = schema.conninfo_of(url, ledger, service=True, **WRITER_OPTIONS)
-        self._reader = schema.conninfo_of(url, ledger, service=True, default_transaction_read_only="on")
+        def conninfo(**options: str) -> str:
+            return schema.conninfo_of(url, ledger, service=True, **options)
+
+        self._writer = conninfo(**WRITER_OPTIONS)
+        self._reader = conninfo(default_transaction_read_only="on")
         self._schema = schema.schema_of(ledger)
         self._log: Ledger | None = None
-        self._readers = _pool(self._reader, min_size=1, max_size=READERS_MAX, timeout_s=READ_TIMEOUT_S)
-        self._checkers = _pool(self._reader, min_size=1, max_size=CHECKERS_MAX, timeout_s=READ_TIMEOUT_S)
-        self._exporters = _pool(self._reader, min_size=0, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
-        self._followers = _pool(self._reader, min_size=0, max_size=FOLLOWERS_MAX, timeout_s=READ_TIMEOUT_S)
-        keeper = schema.conninfo_of(url, ledger, service=True)
-        self._keepers = _pool(keeper, min_size=0, max_size=1, timeout_s=READ_TIMEOUT_S)
-
-        feeder = schema.conninfo_of(url, ledger, service=True, **FEEDER_OPTIONS)
-        self._feeders = _pool(feeder, min_size=0, max_size=1, timeout_s=READ_TIMEOUT_S)
+        bounded = conninfo(**READER_OPTIONS)
+        self._readers = Pool(bounded, min_size=1, max_size=READERS_MAX)
+        self._reporters = Pool(bounded, max_size=REPORTERS_MAX)
+        self._answerers = Pool(bounded, min_size=1, max_size=ANSWERERS_MAX)
+        self._checkers = Pool(bounded, min_size=1, max_size=CHECKERS_MAX)
+        self._exporters = Pool(self._reader, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
+        self._followers = Pool(self._reader, max_size=FOLLOWERS_MAX)
+        self._keepers = Pool(conninfo(), max_size=1)
+        self._feeders = Pool(conninfo(**FEEDER_OPTIONS), max_size=1)
+        self._pools = (
+            *(self._readers, self._reporters, self._answerers, self._checkers),
+            *(self._exporters, self._followers, self._keepers, self._feeders),
+        )
 
     async def open(self) -> None:
-        """Open the pool; checks that the schema is this version's and the server safe."""
+        """Open the pools; checks that the schema is this version's and the server safe."""
         with psycopg.connect(self._reader) as connection:
             schema.check(connection)
             check_settings(connection)
-        await self._readers.open(wait=True)
-        await self._checkers.open()
-        await self._exporters.open()
-        await self._feeders.open()
-        await self._followers.open()
-        await self._keepers.open()
+        for pool in self._pools:
+            await pool.open(wait=pool is self._readers)
 
     async def close(self) -> None:
         """Close the pools and the log."""
-        await self._readers.close()
-        await self._checkers.close()
-        await self._exporters.close()
-        await self._feeders.close()
-        await self._followers.close()
-        await self._keepers.close()
+        for pool in self._pools:
+            await pool.close()
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
 
@@ -116,56 +172,37 @@ class Database:
         rows = await connection.execute(ROW_TYPES, [list(ROW_TYPE_NAMES)])
         return connection, dict(await rows.fetchall())
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
+    def reading(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that reads."""
-        async with self._readers.connection() as connection:
-            yield connection
+        return self._readers.lend()
 
-    @asynccontextmanager
-    async def checking(self) -> AsyncIterator[Connection]:
+    def reporting(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection that adds up much."""
+        return self._reporters.lend()
+
+    def answering(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection that looks up what a write is answered with: no long read delays that."""
+        return self._answerers.lend()
+
+    def checking(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that looks one thing up: no report delays a key or an expiry."""
-        async with self._checkers.connection() as connection:
-            yield connection
+        return self._checkers.lend()
 
-    @asynccontextmanager
-    async def following(self) -> AsyncIterator[Connection]:
+    def following(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that reads the log on, for one step at a time."""
-        async with self._followers.connection() as connection:
-            yield connection
+        return self._followers.lend()
 
-    @asynccontextmanager
-    async def keeping(self) -> AsyncIterator[Connection]:
+    def keeping(self) -> AbstractAsyncContextManager[Connection]:
         """Lend the connection that stores what was refused."""
-        async with self._keepers.connection() as connection:
-            yield connection
+        return self._keepers.lend()
 
-    @asynccontextmanager
-    async def feeding(self) -> AsyncIterator[Connection]:
+    def feeding(self) -> AbstractAsyncContextManager[Connection]:
         """Lend the connection that writes observations and figures."""
-        async with self._feeders.connection() as connection:
-            yield connection
+        return self._feeders.lend()
 
-    @asynccontextmanager
-    async def exporting(self) -> AsyncIterator[Connection]:
+    def exporting(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that reads for as long as its caller likes."""
-        async with self._exporters.connection() as connection:
-            yield connection
-
-
-def _pool(
-    conninfo: str, *, min_size: int, max_size: int, timeout_s: float
-) -> AsyncConnectionPool[Connection]:
-    return AsyncConnectionPool(
-        conninfo,
-        min_size=min_size,
-        max_size=max_size,
-        open=False,
-        timeout=timeout_s,
-        check=AsyncConnectionPool.check_connection,
-        kwargs={"autocommit": True, "connect_timeout": 5},
-        reconnect_timeout=1,
-    )
+        return self._exporters.lend()
 
 
 async def _check_commits(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -14,23 +14,25 @@ from api.middleware import Ask
 from api.service import Service
 from ledger.commands import Request
 from ledger.events import operation_id
-from ledger.refusals import AlreadyApplied, Refusal
+from ledger.refusals import AlreadyApplied, Fault, ManagerOffline, Refusal
 from ledger.tickets import Outcome
+from ledger.writer import offline
 from projections.feed import ItemRefused
 
 _deal = bodies.decoder(DealItem)
 _peek = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-async def book_deals(service: Service, ask: Ask, body: DealsBody, *, keep: Callable[[Refusal], None]) -> Body:
-    """Have the deals booked; `keep` is told of each that is refused."""
+async def book_deals(
+    service: Service, ask: Ask, body: DealsBody, *, keep: Callable[[Sequence[Refusal]], Awaitable[None]]
+) -> Body:
+    """Have the deals booked; `keep` is told which are refused. ManagerOffline where a repeat may help."""
     parsed = [_parse(raw, ask) for raw in body.deals]
     requests = [request for request in parsed if isinstance(request, Request)]
     outcomes = iter(await service.writer.submit_bulk(requests) if requests else [])
     results = [next(outcomes) if isinstance(found, Request) else found for found in parsed]
-    for outcome in results:
-        if isinstance(outcome, Refusal):
-            keep(outcome)
+    check_decided(results)
+    await keep([outcome for outcome in results if isinstance(outcome, Refusal)])
     return _answer(body.deals, results)
 
 
@@ -41,6 +43,15 @@ def _parse(raw: msgspec.Raw, ask: Ask) -> Request | Refusal:
         return refusal
     # A request id outside of the callers' alphabet: nobody else can use it up.
     return Request(command=command, request_id=f"~deal/{command.deal_id}", caller=ask.caller)
+
+
+def check_decided(outcomes: Sequence[Outcome]) -> None:
+    """Refuse the whole call where a deal was not decided: feeders send again what 503 answers."""
+    for outcome in outcomes:
+        if isinstance(outcome, ManagerOffline):
+            raise outcome
+        if isinstance(outcome, Fault):
+            raise offline("batch_failed", "the ledger could not book a deal of this call") from outcome
 
 
 def _answer(deals: Sequence[msgspec.Raw], outcomes: Sequence[Outcome]) -> Body:

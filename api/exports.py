@@ -1,7 +1,7 @@
 """Exports: text that one task takes from the database while another sends it to the caller.
 
-Whoever reads slowly, or goes away, holds a connection of the database and its snapshot for a limited time
-only. An export that fails is cut off, never ended as if it were whole.
+Whoever reads nothing, or goes away, holds a connection of the database for a limited time only. An export
+that fails is cut off, never ended as if it were whole.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from ledger.refusals import ManagerOffline
 
 log = logging.getLogger("fundledger.exports")
 
-AHEAD: Final = 4
+AHEAD: Final = 1
 """Chunks taken from the database before the caller has taken those before."""
 
 PATIENCE_S: Final = 30.0
-LONGEST_S: Final = 600.0
 
 Chunks = AsyncGenerator[bytes, None]
 
@@ -50,11 +49,8 @@ class Export(ASGIStreamingResponse):
 class Relay:
     """Chunks on their way: a task of its own takes them, so that no caller's leaving disturbs its end."""
 
-    def __init__(
-        self, chunks: Chunks, *, patience_s: float = PATIENCE_S, longest_s: float = LONGEST_S
-    ) -> None:
+    def __init__(self, chunks: Chunks, *, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
-        self._longest_s = longest_s
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD)
         self._first: bytes | None = None
         self._task = asyncio.create_task(self._take(chunks), name="export")
@@ -87,7 +83,7 @@ class Relay:
 
     async def _take(self, chunks: Chunks) -> None:
         try:
-            async with asyncio.timeout(self._longest_s), aclosing(chunks):
+            async with aclosing(chunks):
                 async for chunk in chunks:
                     await self._put(chunk)
             await self._put(None)

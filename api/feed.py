@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -30,6 +30,7 @@ LOOK_S: Final = 1.0
 
 ITEMS_MAX: Final = 50_000
 QUEUE_MAX: Final = 500_000
+ERRORS_AT_ONCE: Final = 1_000
 
 
 class Feed:
@@ -112,19 +113,23 @@ class Feed:
 
     async def _transact(self, messages: Sequence[Message]) -> list[Outcome]:
         async with self._database.feeding() as connection:
-            if not messages and await self._intake.idle(connection):
+            if not messages and await self._intake.idle(connection, self._now()):
                 return []
-            return await self._intake.take(connection, messages, now=self._now())
+            return await self._intake.take(connection, messages, clock=self._now)
 
 
-def receipt_body(receipt: Receipt) -> Body:
+async def receipt_body(receipt: Receipt) -> Body:
     """Say what became of a message's items."""
-    refused = sorted(receipt.refused, key=lambda item: item.index)
-    return {
-        "accepted": receipt.accepted,
-        "ignored": receipt.ignored,
-        "errors": [error_body(item) for item in refused],
-    }
+    errors = [error async for error in _errors(sorted(receipt.refused, key=lambda item: item.index))]
+    return {"accepted": receipt.accepted, "ignored": receipt.ignored, "errors": errors}
+
+
+async def _errors(refused: Sequence[ItemRefused]) -> AsyncIterator[Body]:
+    """Say what was refused, giving way now and then."""
+    for number, item in enumerate(refused, start=1):
+        yield error_body(item)
+        if number % ERRORS_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 def error_body(item: ItemRefused) -> Body:

@@ -116,7 +116,7 @@ class PositionsBody(FeedBody, frozen=True, kw_only=True):
     def message(self, access: Access) -> Positions:
         """Give the message."""
         self._check()
-        positions, refused = _each(self.positions, _position, PositionItem.position)
+        positions, refused = _each(self.positions, _position, PositionItem.position, named=_ticket)
         return Positions(
             access=access,
             epoch=self.epoch,
@@ -230,20 +230,33 @@ _PRICE = re.compile(rb'("?)(-?(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,10})?)\1')
 _DEAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _quote = bodies.decoder(QuoteItem)
 _position = bodies.decoder(PositionItem)
+_peek = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _each(
-    items: list[msgspec.Raw], decode: Callable[[bytes], B], read: Callable[[B, int], I]
+    items: list[msgspec.Raw],
+    decode: Callable[[bytes], B],
+    read: Callable[[B, int], I],
+    *,
+    named: Callable[[bytes], dict[str, int]] | None = None,
 ) -> tuple[list[I], list[ItemRefused]]:
-    """Read items one by one; give those that are right and those that are refused."""
+    """Read items one by one; give those that are right, and those that are refused with their names."""
     found: list[I] = []
     refused: list[ItemRefused] = []
     for index, item in enumerate(items):
         try:
             found.append(read(decode(item), index))
         except Refusal as refusal:
-            refused.append(ItemRefused(index, refusal))
+            refused.append(ItemRefused(index, refusal, named(item) if named else {}))
     return found, refused
+
+
+def _ticket(item: bytes) -> dict[str, int]:
+    """Give the ticket of a position, however wrong the rest of it is; nothing where it cannot be read."""
+    try:
+        return {"ticket": msgspec.json.decode(_peek.decode(item)["ticket"], type=Ticket)}
+    except (msgspec.MsgspecError, KeyError):
+        return {}
 
 
 def _refuse_field(field: str, *, given: bool, why: str) -> None:

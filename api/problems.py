@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from collections import Counter
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,6 +18,7 @@ from litestar.routes import HTTPRoute
 from psycopg_pool import PoolTimeout
 
 from api import answers
+from api.database import PoolFull
 from api.middleware import request_id_in
 from api.refused import refused_attempt
 from ledger import refusals
@@ -35,6 +39,9 @@ STATUS: Final[dict[type[Refusal], int]] = {
     refusals.Fault: 500,
 }
 MEDIA_TYPE: Final = "application/problem+json"
+ITEMS_KEPT: Final = 1_000
+"""How many refused items of one call are kept of each code: they must not flush out those of others."""
+ITEMS_AT_ONCE: Final = 100
 _ROUTING = {
     404: refusals.NotFound("unknown_route", "there is no such route"),
     405: refusals.ValidationError("method_not_allowed", "this route does not take this method"),
@@ -72,6 +79,33 @@ def keep(request: Request[Any, Any, Any], refusal: Refusal, *, request_id: str |
         )
 
 
+class Items:
+    """The refused items of one call: of each code so many are kept, the others are counted."""
+
+    def __init__(self, request: Request[Any, Any, Any]) -> None:
+        self._request = request
+        self._seen: Counter[str] = Counter()
+
+    def keep(self, refusal: Refusal, request_id: str | None) -> None:
+        """Count an item's refusal, and keep it while there is room for its code."""
+        self._seen[refusal.code] += 1
+        if self._seen[refusal.code] <= ITEMS_KEPT:
+            keep(self._request, refusal, request_id=request_id)
+        else:
+            self._request.app.state.service.metrics.refusals[refusal.code] += 1
+
+
+async def keep_items(
+    request: Request[Any, Any, Any], refused: Iterable[Refusal], *, request_id: str | None
+) -> None:
+    """Keep the refused items of one call under its request id, giving way now and then."""
+    items = Items(request)
+    for number, refusal in enumerate(refused, start=1):
+        items.keep(refusal, request_id)
+        if number % ITEMS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
 def response(
     request: Request[Any, Any, Any], refusal: Refusal, *, status: int | None = None
 ) -> Response[bytes]:
@@ -98,6 +132,20 @@ def on_database_error(request: Request[Any, Any, Any], error: Exception) -> Resp
         "database_away", "the ledger's database cannot be reached", retry_after=1
     )
     return response(request, offline)
+
+
+def on_full_pool(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    """Answer for a database that has enough to do."""
+    log.warning("a read found all connections in use")
+    busy = refusals.ManagerOffline("readers_busy", "as many reads run as may at a time", retry_after=1)
+    return response(request, busy)
+
+
+def on_long_read(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    """Answer for a read that was ended for its length."""
+    log.warning("a read was ended for its length")
+    long = refusals.ManagerOffline("read_too_long", "the read took too long and was ended", retry_after=10)
+    return response(request, long)
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -140,8 +188,10 @@ HANDLERS: Final[dict[int | type[Exception], Any]] = {
     Refusal: on_refusal,
     eventsourcing.persistence.OperationalError: on_database_error,
     eventsourcing.persistence.InterfaceError: on_database_error,
+    psycopg.errors.QueryCanceled: on_long_read,
     psycopg.OperationalError: on_database_error,
     psycopg.InterfaceError: on_database_error,
+    PoolFull: on_full_pool,
     PoolTimeout: on_database_error,
     HTTPException: on_http_error,
     Exception: on_fault,

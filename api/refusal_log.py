@@ -76,14 +76,27 @@ class RefusalLog:
 
     async def _store(self, batch: list[Refused]) -> None:
         """Store a batch, however often it takes; it leaves the queue only then."""
-        name = uuid4()
-        while not await self._try(name, batch):  # noqa: ASYNC110 - nothing tells when the database is back
-            await asyncio.sleep(RETRY_S)
+        await self._keep(batch)
         for _ in batch:
             self._queue.popleft()
 
+    async def _keep(self, batch: list[Refused]) -> None:
+        """Store a batch; one that cannot be stored is halved, so that the row to blame goes alone."""
+        name = uuid4()
+        try:
+            while not await self._try(name, batch):  # noqa: ASYNC110 - nothing tells when the database is back
+                await asyncio.sleep(RETRY_S)
+        except Exception:
+            if len(batch) == 1:
+                log.exception("a refused attempt could not be kept")
+                self._drop(1)
+                return
+            middle = len(batch) // 2
+            await self._keep(batch[:middle])
+            await self._keep(batch[middle:])
+
     async def _try(self, name: UUID, batch: list[Refused]) -> bool:
-        """Tell whether the batch is done with."""
+        """Tell whether the batch is stored."""
         try:
             async with self._database.keeping() as connection:
                 if self._known is None:
@@ -95,9 +108,6 @@ class RefusalLog:
         except AWAY as error:
             log.warning("refused attempts wait for the database: %s", type(error).__name__)
             return False
-        except Exception:
-            log.exception("refused attempts could not be kept")
-            self._drop(len(batch))
         return True
 
     def _drop(self, number: int) -> None:

@@ -12,7 +12,9 @@ from msgspec import Meta
 from api import answers
 from api.answers import Body
 from api.middleware import Ask, method_of, operator_in, recorded_request_id, route_of
+from api.service import Service
 from ledger.refusals import Refusal
+from projections import refusals
 from projections.refusals import Kept, Refused
 
 DETAIL_MAX: Final = 1_024
@@ -24,6 +26,14 @@ class RefusalsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     after: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+async def refusals_body(service: Service, ask: Ask, query: RefusalsQuery) -> Body:
+    """Give a page of the refused attempts that the key may see; `next` goes on past the others."""
+    async with service.database.following() as connection:
+        found = await refusals.page(connection, after=query.after, limit=query.limit)
+    seen = [refused_body(kept) for kept in found if kept.seen_by(ask.access)]
+    return {"refusals": seen, "next": found[-1].number if found else query.after}
 
 
 def refused_body(kept: Kept) -> Body:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import date
-from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
 
@@ -67,7 +66,7 @@ class DailyQuery(ReportQuery, frozen=True, kw_only=True):
 
 async def exposure_body(service: Service, ask: Ask, query: ExposureQuery) -> Body:
     """Give the exposure at this moment."""
-    async with service.reading() as connection, snapshot(connection):
+    async with service.database.reporting() as connection, snapshot(connection):
         days = await service.days(connection)
         moment, definitions = moment_of(service, days), days.definitions
         scope = query.scope(ask.access, definitions)
@@ -87,7 +86,7 @@ async def daily_body(service: Service, ask: Ask, query: DailyQuery) -> Body:
     if ask.access.logins is not None:
         detail = "the daily report tells of whole groups, and this key reaches some logins only"
         raise PermissionDenied("whole_groups_only", detail)
-    async with service.reading() as connection, snapshot(connection):
+    async with service.database.reporting() as connection, snapshot(connection):
         days = await service.days(connection)
         day = query.day or days.server_day
         if day > days.server_day:
@@ -144,9 +143,9 @@ def _side(side: Side, digits: int, definitions: Definitions) -> Body:
     return {
         "orders": side.orders,
         "buyLots": _lots(side.buy_lots),
-        "buyPrice": _decimal(side.buy_price, digits + AVERAGE_DECIMALS),
+        "buyPrice": decimal(side.buy_price, digits + AVERAGE_DECIMALS),
         "sellLots": _lots(side.sell_lots),
-        "sellPrice": _decimal(side.sell_price, digits + AVERAGE_DECIMALS),
+        "sellPrice": decimal(side.sell_price, digits + AVERAGE_DECIMALS),
         "netLots": _lots(side.net_lots),
         "profit": _amount(side.profit, definitions.book_currency, definitions),
     }
@@ -181,7 +180,7 @@ def _of_currency(row: OfCurrency, definitions: Definitions) -> Body:
 
 def _amount(figure: Figure, currency: str, definitions: Definitions) -> Raw | None:
     """Give money as a JSON number with the currency's digits."""
-    return _decimal(figure, definitions.digits.get(currency, default_digits(currency)))
+    return decimal(figure, definitions.digits.get(currency, default_digits(currency)))
 
 
 def _lots(lots: Fraction) -> Raw | None:
@@ -189,15 +188,17 @@ def _lots(lots: Fraction) -> Raw | None:
     decimals = LOTS_DECIMALS
     while (lots * 10**decimals).denominator > 1:
         decimals += 1
-    return _decimal(lots, decimals)
+    return decimal(lots, decimals)
 
 
-def _decimal(figure: Figure, decimals: int) -> Raw | None:
+def decimal(figure: Figure, decimals: int) -> Raw | None:
     """Give a figure as a JSON number, rounded half-even: the one rounding that there is."""
     if figure is None:
         return None
     scaled = round_half_even(figure.numerator * 10**decimals, figure.denominator)
-    return Raw(f"{Decimal(scaled).scaleb(-decimals):f}".encode())
+    whole, rest = divmod(abs(scaled), 10**decimals)
+    text = f"{whole}.{rest:0{decimals}d}" if decimals else f"{whole}"
+    return Raw(f"-{text}".encode() if scaled < 0 else text.encode())
 
 
 def _daily(report: Report) -> Body:
@@ -221,5 +222,9 @@ def _column(day: Day, name: Literal["balance", "credit"]) -> Body:
     def told(moved: Movement) -> Raw:
         return money(getattr(moved, name), day.digits)
 
-    movements = {kind: told(moved) for kind, moved in day.movements.items() if getattr(moved, name)}
+    movements = {
+        kind: told(moved)
+        for kind, moved in day.movements.items()
+        if getattr(moved, name) or moved.cancelled_out
+    }
     return {"opening": told(day.opening), "movements": movements, "closing": told(day.closing)}

@@ -73,6 +73,7 @@ class Service:
         self.ready = False
         self._clock: Now = real_now
         self._views = BatchViews()
+        self._definitions = Definitions()
         self.metrics = Metrics()
         self.tail = Tail(self._log_head)
         self.refusal_log = RefusalLog(database)
@@ -149,7 +150,7 @@ class Service:
         """Put the first operation's answer into a refusal that names one."""
         first = refusal.extra.get("operation")
         if isinstance(login := refusal.extra.get("switched"), int):
-            async with self.reading() as connection:
+            async with self.database.answering() as connection:
                 first = await operations.last_switch(connection, login)
         if isinstance(first, tuple):
             refusal.extra["answered"] = await self.answer(first, ask)
@@ -185,7 +186,8 @@ class Service:
 
     async def days(self, connection: AsyncConnection[Any]) -> Days:
         """Read the definitions, and tell today's days; a clock behind the last day booked on stands still."""
-        definitions = await self._views.load_definitions(connection)
+        definitions = await self._views.renew_definitions(connection, self._definitions)
+        self._definitions = definitions
         now = self.now()  # after the first look: nothing in a snapshot is later
         window = DayWindow.of(definitions.clock, now)
         last = await operations.last_event(connection)
@@ -203,7 +205,7 @@ class Service:
     async def _account_after(self, event: Event, ask: Ask) -> answers.Body:
         """Give an account's profile as an event left it, which is mostly how it is now."""
         login: int = event.login  # type: ignore[attr-defined]
-        async with self.reading() as connection:
+        async with self.database.answering() as connection:
             days = await self.days(connection)
             view = await accounts.view(
                 connection, login, server_day=days.server_day, trading_day=days.trading_day

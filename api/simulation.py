@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from api.clocks import Now, real_now, simulated_from
 from ledger.definitions import Definitions
 from ledger.refusals import ValidationError
-from projections import accounts, operations
+from projections import accounts, feed, operations
 
 
 async def choose_clock(
@@ -22,8 +22,7 @@ async def choose_clock(
             return real_now
         await _check_not_real(connection)
         return simulated_from(simulate_from)
-    last = await last_recorded(connection)
-    assert last is not None
+    last = await _last_seen(connection)
     if simulate_from is not None and simulate_from < last:
         detail = f"the ledger's last recorded time is {last.isoformat()}"
         raise ValidationError("simulation_goes_back", detail, field="simulate-from")
@@ -34,6 +33,13 @@ async def last_recorded(connection: AsyncConnection[Any]) -> datetime | None:
     """Give the ledger's last recorded time."""
     last = await operations.last_event(connection)
     return None if last is None else last.recorded_at
+
+
+async def _last_seen(connection: AsyncConnection[Any]) -> datetime:
+    """Give the last time of anything kept: the feed goes on between events, also while nothing is booked."""
+    recorded, told = await last_recorded(connection), await feed.last_told(connection)
+    assert recorded is not None
+    return recorded if told is None else max(recorded, told)
 
 
 async def _check_not_real(connection: AsyncConnection[Any]) -> None:

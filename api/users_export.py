@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
@@ -16,7 +17,7 @@ from projections import audit
 from projections.accounts import STRUCTURE
 from projections.history import snapshot
 from projections.totals import Moment, Totals, read_totals
-from projections.users_export import Format, export_lines
+from projections.users_export import Format, export_lines, read_start
 
 MEDIA_TYPES: Final[dict[Format, str]] = {
     "csv": "text/csv",
@@ -24,20 +25,32 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
     "ndjson": "application/x-ndjson",
 }
 
+REST_S: Final = 0.01
+"""How long an export rests every few lines while money is being booked: that goes first."""
+
 Lines = AsyncGenerator[list[bytes], None]
 Text = AsyncGenerator[bytes, None]
 
 
 async def users_text(service: Service, ask: Ask, query: UsersQuery) -> Text:
-    """Yield the export of one snapshot: rows, count and what is said of them agree."""
-    async with service.database.exporting() as connection, snapshot(connection):
-        days = await service.days(connection)
-        moment, definitions = moment_of(service, days), days.definitions
-        scope = query.scope(ask.access, definitions)
-        totals = await read_totals(connection, scope, definitions, moment)
-        beside = _beside(await audit.head(connection), moment, totals)
+    """Yield the export: all money in it is that of one position."""
+
+    async def rest() -> None:
+        if service.writer.queue_depth:
+            await asyncio.sleep(REST_S)
+
+    async with service.database.exporting() as connection:
+        async with snapshot(connection):
+            days = await service.days(connection)
+            moment, definitions = moment_of(service, days), days.definitions
+            scope = query.scope(ask.access, definitions)
+            totals = await read_totals(connection, scope, definitions, moment)
+            beside = _beside(await audit.head(connection), moment, totals)
+            start = await read_start(connection)
         personal = "users:pii" in ask.scopes
-        lines = export_lines(connection, scope, moment, form=query.format, personal=personal)
+        lines = export_lines(
+            connection, scope, moment, start, form=query.format, personal=personal, rest=rest
+        )
         async with aclosing(_FRAMES[query.format](lines, beside)) as text:
             async for chunk in text:
                 yield chunk

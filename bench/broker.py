@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import combinations
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,7 +176,7 @@ def groups() -> list[DefineGroup]:
     names = [
         (f"{kind}-{currency}-{number:02}", currency, number)
         for kind in KIND_SHARES
-        for number, currency in zip(range(1, GROUPS_OF_KIND + 1), _cycle(CURRENCIES), strict=False)
+        for number, currency in zip(range(1, GROUPS_OF_KIND + 1), cycle(CURRENCIES), strict=False)
     ]
     return [
         DefineGroup(
@@ -201,14 +201,16 @@ def _symbols() -> Iterator[Symbol]:
     pairs = [(base, profit, suffix) for suffix in ("", ".m") for base, profit in combinations(_IN_DOLLARS, 2)]
     for number, (base, profit, suffix) in enumerate(pairs):
         price = Decimal(_IN_DOLLARS[base]) / Decimal(_IN_DOLLARS[profit])
-        yield _symbol(number, f"{base}{profit}{suffix}", base, profit, "100000", price)
-    for number, currency in zip(range(len(pairs), SYMBOLS), _cycle(CURRENCIES), strict=False):
-        yield _symbol(number, f"CFD{number:03}", currency, currency, "1", Decimal(100 + 17 * number))
+        yield _symbol(
+            number, price, f"{base}{profit}{suffix}", base=base, profit=profit, contract_size="100000"
+        )
+    for number, currency in zip(range(len(pairs), SYMBOLS), cycle(CURRENCIES), strict=False):
+        price = Decimal(100 + 17 * number)
+        yield _symbol(number, price, f"CFD{number:03}", base=currency, profit=currency, contract_size="1")
 
 
-def _symbol(number: int, name: str, base: str, profit: str, contract_size: str, price: Decimal) -> Symbol:
+def _symbol(number: int, price: Decimal, name: str, *, base: str, profit: str, contract_size: str) -> Symbol:
     digits = 5 if price < 10 else 3 if price < 1_000 else 2
-    mid = round(price, digits)
     return Symbol(
         number=number,
         name=name,
@@ -216,14 +218,8 @@ def _symbol(number: int, name: str, base: str, profit: str, contract_size: str, 
         profit=profit,
         contract_size=contract_size,
         digits=digits,
-        mid=mid,
+        mid=round(price, digits),
     )
-
-
-def _cycle(names: Iterable[str]) -> Iterator[str]:
-    known = list(names)
-    while True:
-        yield from known
 
 
 def _prepare(
@@ -303,5 +299,5 @@ async def _value(ledger: Ledger) -> None:
     database = Database(ledger.url, ledger.name)
     await database.open()
     async with database.feeding() as connection:
-        await Intake().take(connection, [], now=real_now())
+        await Intake().take(connection, [], clock=real_now)
     await database.close()

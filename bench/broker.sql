@@ -88,7 +88,7 @@ SELECT login, 1500000000 + n * 61, false, true, n % 7, n / 2, 'Client ' || n, 'c
 FROM holding
 ORDER BY n;
 
--- Open positions, of some accounts, spread over all symbols but the last, which only groups of tests hold.
+-- Open positions, of some accounts, spread over all symbols but the last, which few kinds of groups hold.
 -- The trading server sends the profit of one in fifty.
 INSERT INTO positions (
     ticket, login, symbol, buy, lots, open_price, opened_at, storage, commission, profit, margin
@@ -102,13 +102,14 @@ CROSS JOIN LATERAL generate_series(1, size.positions) AS ticket
 CROSS JOIN LATERAL (SELECT (ticket * 7 + ticket / holders * 131) % 500 AS number) AS any_symbol
 JOIN accounts a ON a.login = first_login + 8 * (ticket % holders) + 1
 JOIN price p ON p.number = CASE
-    WHEN any_symbol.number = 499 AND NOT starts_with(a.group_name, 'test') THEN 498 ELSE any_symbol.number
+    WHEN any_symbol.number = 499 AND left(a.group_name, 3) NOT IN ('tes', 'pro') THEN 498
+    ELSE any_symbol.number
 END;
 
 INSERT INTO quotes (symbol, bid, ask, quoted_at, received_at)
 SELECT symbol, mid - step, mid + step, until, until
 FROM price CROSS JOIN size CROSS JOIN LATERAL (SELECT 10::numeric ^ -price.digits AS step) AS s;
 
-UPDATE feed_streams SET received_at = until FROM size WHERE stream IN ('quotes', 'positions');
+UPDATE feed_streams SET received_at = until, as_of = until FROM size WHERE stream IN ('quotes', 'positions');
 
 INSERT INTO online (login) SELECT login FROM holding WHERE n % 16 = 1;

@@ -1,7 +1,9 @@
 -- Work out the sums that the writer keeps, from accounts and history: what is not of the last day, or of
 -- its month, is folded.
 DELETE FROM totals;
+DELETE FROM totals_added;
 DELETE FROM daily;
+DELETE FROM daily_added;
 
 INSERT INTO totals (
     group_name, enable, balance_day, balance_month, accounts, balance, credit, balance_before_day,

@@ -93,6 +93,6 @@ async def _copy_statement(broker: Broker) -> str:
     """Give the export's own statement with its parameters written out."""
     async with reading(broker.ledger) as here:
         scope, moment = here.scope(everything=True), here.fresh
-    statement = users_export._statement(scope, form="csv", personal=True)
+    statement, params = users_export.copy_of_all(scope, moment, form="csv", personal=True)
     with psycopg.connect(broker.ledger.superuser) as connection:
-        return ClientCursor(connection).mogrify(statement, scope.params | moment.params)
+        return ClientCursor(connection).mogrify(statement, params)

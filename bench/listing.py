@@ -110,10 +110,8 @@ def totals(ground: Ground, plan: Plan) -> list[Claim]:
             busy = alternately(plan, *sides)
             runner.run(_check(ledger))
     says = f"totals with a mask and enable, or no rule: the slower / {SCANNED}"
-    busy_says, old_says = (
-        f"{says}, while deposits go on",
-        f"totals with both, no quote for an hour / {SCANNED}",
-    )
+    busy_says = f"{says}, while deposits go on"
+    old_says = f"totals with both, where a quote is old, or all are: the slower / {SCANNED}"
     notes = [broker.note, *_times(asks, quiet)]
     busy_notes = [f"meanwhile {Spread.of(rates)} deposits/s", *_times(asks, busy)]
     return [

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ledger.events import Event, GroupDefined
+from ledger.events import Event, GroupDefined, KeyCreated, KeyRevoked
 from ledger.masks import ALL, Mask
 from ledger.money import Amount
 
@@ -21,12 +21,19 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     amount_max: Amount | None = None
     amount_day_max: Amount | None = None
 
+    @property
+    def everything(self) -> bool:
+        """Whether it reaches every account, of groups yet to come as well."""
+        return self.logins is None and self.mask == ALL
+
     def reaches(self, login: int, group: str) -> bool:
         """Tell whether the account is inside the mask and the list of logins."""
         return (self.logins is None or login in self.logins) and self.mask.selects(group)
 
     def sees(self, event: Event, groups: Mapping[int, str]) -> bool:
         """Tell whether a caller may be told of an event, given the accounts' present groups by login."""
+        if isinstance(event, KeyCreated | KeyRevoked):
+            return self.everything
         if isinstance(event, GroupDefined):
             return self.mask.selects(event.group)
         login: int | None = getattr(event, "login", None)

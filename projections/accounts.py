@@ -15,7 +15,7 @@ from ledger.definitions import Group
 from ledger.events import AccountOpened, AccountUpdated, Event
 from ledger.figures import NO_POSITIONS, Figures, Worth
 from projections.profiles import PROFILE_FIELDS
-from projections.sql import sql
+from projections.sql import with_fed_at
 
 STRUCTURE = (
     "login",
@@ -107,7 +107,7 @@ async def view(
     """Read one account, with its previous balances as of the ledger's present days."""
     params = {"login": login, "server_day": server_day, "trading_day": trading_day}
     cursor = connection.cursor(binary=True)
-    await cursor.execute(sql("account").encode(), params, prepare=True)
+    await cursor.execute(with_fed_at("account").encode(), params, prepare=True)
     row = await cursor.fetchone()
     if row is None:
         return None

@@ -57,19 +57,26 @@ async def _logins(
     limit, offset = question.limit, question.offset
     pages = {"limit": Int8(limit), "offset": Int8(offset), "reach": Int8(limit + offset)}
     cursor = connection.cursor(binary=True)
-    statement = _keys(question.order, scope)
-    # Planned each time: how best to find a page hangs on what is asked for.
-    await cursor.execute(statement, scope.params | moment.params | pages, prepare=False)
+    by_index = _has_index(question.order, scope)
+    statement = _indexed_keys(question.order, scope) if by_index else _keys(question.order, scope)
+    # Without an index, how best to find a page hangs on what is asked for: that is planned each time.
+    await cursor.execute(statement, scope.params | moment.params | pages, prepare=by_index)
     return [login for (login,) in await cursor.fetchall()]
 
 
+def _has_index(order: Order, scope: Scope) -> bool:
+    """Tell whether an index has the page: by login, where only groups and flags decide."""
+    few = len(scope.groups) * len(scope.flags) <= RUNS_MAX
+    return order.field == "login" and scope.simple and (scope.everything or few)
+
+
+def _indexed_keys(order: Order, scope: Scope) -> bytes:
+    direction = SQL("DESC" if order.descending else "ASC")
+    name = "accounts_keys_all" if scope.everything else "accounts_keys_grouped"
+    return SQL(sql(name)).format(direction=direction).as_bytes()
+
+
 def _keys(order: Order, scope: Scope) -> bytes:
-    """Choose how to find a page: where only groups and flags decide, an index has it by login."""
-    runs = len(scope.groups) * len(scope.flags)
-    if order.field == "login" and scope.simple and (scope.everything or runs <= RUNS_MAX):
-        direction = SQL("DESC" if order.descending else "ASC")
-        name = "accounts_keys_all" if scope.everything else "accounts_keys_grouped"
-        return SQL(sql(name)).format(direction=direction).as_bytes()
     parts = {"where": SQL(scope.where), "order": SQL(order_by(order, scope)), "accounts": _ACCOUNTS}
     return SQL(sql("accounts_keys")).format(**parts).as_bytes()
 

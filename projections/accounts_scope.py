@@ -50,7 +50,7 @@ class Scope(msgspec.Struct, frozen=True):
     def where(self) -> str:
         """All that must hold, as one condition on `v`."""
         groups = () if self.all_groups else ('v."group" = ANY(%(groups)s)',)
-        flags = () if len(self.flags) > 1 else ("v.enable = ANY(%(flags)s)",)
+        flags = () if len(self.flags) > 1 else ("v.enabled" if self.flags == (1,) else "NOT v.enabled",)
         return " AND ".join(("true", *groups, *flags, *self.conditions))
 
 

@@ -11,7 +11,6 @@ from psycopg.types.numeric import Int8
 
 from ledger.codec import read_event
 from ledger.commands import Access
-from ledger.masks import ALL
 from projections.sql import sql
 
 Entry = tuple[int, bytes, bytes]
@@ -30,16 +29,11 @@ async def visible(
     connection: AsyncConnection[Any], found: Sequence[Entry], access: Access
 ) -> Sequence[Entry]:
     """Leave out what a caller may not be told of, by the accounts' present groups."""
-    if sees_everything(access):
+    if access.everything:
         return found
     events = [read_event(state, topic="", position=position) for position, state, _ in found]
     groups = await _groups(connection, {getattr(event, "login", None) for event in events} - {None})
     return [entry for entry, event in zip(found, events, strict=True) if access.sees(event, groups)]
-
-
-def sees_everything(access: Access) -> bool:
-    """Tell whether no account and no group is kept from a caller."""
-    return access.logins is None and access.mask == ALL
 
 
 async def head(connection: AsyncConnection[Any]) -> int:

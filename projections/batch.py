@@ -47,10 +47,13 @@ from ledger.packing import (
 )
 from ledger.transaction import BatchRead
 from projections import definitions, profiles, sums
-from projections.sql import sql
+from projections.sql import sql, with_fed_at
 from projections.statements import Statement
 
 Params = dict[str, Any]
+
+ADDED_MAX = 512
+"""How many rows batches may add to the sums before these are put together."""
 
 ROW_TYPE_NAMES = (
     "log_entry",
@@ -83,9 +86,9 @@ class BatchViews:
     read_sqls: ClassVar[dict[str, str]] = {
         "read_batch": sql("read_batch"),
         "read_accounts": sql("read_accounts"),
-        "read_batch_and_figures": f"{sql('read_batch')}UNION ALL\n{sql('read_figures')}",
+        "read_batch_and_figures": f"{sql('read_batch')}UNION ALL\n{with_fed_at('read_figures')}",
         "read_batch_and_more": "UNION ALL\n".join(
-            sql(name) for name in ("read_batch", "read_figures", "read_batch_more")
+            (sql("read_batch"), with_fed_at("read_figures"), sql("read_batch_more"))
         ),
     }
     append_sql = sql("append_batch")
@@ -93,6 +96,7 @@ class BatchViews:
     def __init__(self, *, live: bool = True) -> None:
         self._live = live
         """Whether accounts change now: then the figures of their open positions are to be placed anew."""
+        self._added = 0
         self._packers: dict[str, RowPacker] = {}
 
     def prepare(self, row_types: dict[str, int]) -> None:
@@ -158,19 +162,24 @@ class BatchViews:
         """Pack what the booked events of a batch change in the read models."""
         legs = [_leg(event, book) for event in book.booked if isinstance(event, MoneyMoved)]
         after = changed(book, before)
+        totals, daily = sums.totals_rows(book, before, after), sums.daily_rows(book, before)
+        self._added += len(totals) + len(daily)
         states = [_state(account, before) for account in after]
         return {
             "applied": self._packers["applied_request"].array(_applied(book)),
             "legs": self._packers["history_leg"].array(legs),
             "accounts": self._packers["account_state"].array(states),
             "accounts_count": int8(len(states)),
-            "totals": self._packers["totals_change"].array(sums.totals_rows(book, before, after)),
-            "daily": self._packers["daily_change"].array(sums.daily_rows(book, before)),
+            "totals": self._packers["totals_change"].array(totals),
+            "daily": self._packers["daily_change"].array(daily),
         }
 
     def rare(self, book: Book) -> list[Statement]:
         """Give the statements that the batch needs beside the one that books it."""
         statements = [*sums.turning(book), *profiles.openings(book.booked)]
+        if self._added >= ADDED_MAX:
+            statements.append(sums.put_together())
+            self._added = 0
         for event in book.booked:
             if not isinstance(event, MoneyMoved):
                 statements += definitions.statements(event) + profiles.statements(event)
@@ -185,6 +194,11 @@ class BatchViews:
         groups = await (await connection.execute(definitions.GROUPS)).fetchall()
         server = await (await connection.execute(definitions.SERVER)).fetchone()
         return definitions.loaded(groups, server)
+
+    async def renew_definitions(self, connection: AsyncConnection[Any], known: Definitions) -> Definitions:
+        """Give the definitions that a reader sees: those known, unless one has changed."""
+        found = await (await connection.execute(definitions.POSITION)).fetchone()
+        return known if found == (known.position,) else await self.load_definitions(connection)
 
 
 def row_types(connection: Connection[Any]) -> dict[str, int]:

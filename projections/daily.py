@@ -27,6 +27,11 @@ class Movement(msgspec.Struct, frozen=True):
     balance: int = 0
     credit: int = 0
 
+    @property
+    def cancelled_out(self) -> bool:
+        """Whether something was booked and nothing is left of it."""
+        return self.operations > 0 and not (self.balance or self.credit)
+
     def __add__(self, other: Movement) -> Movement:
         """Add up."""
         return Movement(

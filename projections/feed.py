@@ -6,7 +6,7 @@ A stream's numbers only go up: a message whose number is not above the last one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -29,10 +29,19 @@ class ItemRefused(msgspec.Struct, frozen=True):
     named: dict[str, Any] = {}
 
 
+def refused_item(index: int, refusal: Refusal, **named: Any) -> ItemRefused:
+    """Name an item that is refused by what is known; past the key's reach such attempts are kept."""
+    refusal.decided = refusal.code != "unknown_login"
+    return ItemRefused(index, refusal, named)
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What comes in one call. `refused` are the items that could not be parsed."""
 
     STREAM: ClassVar[str]
+    FOR_ALL: ClassVar[bool] = False
+    """Whether what it tells concerns all accounts, whoever tells it."""
+
     access: Access = EVERYTHING
     epoch: int | None = None
     seq: int | None = None
@@ -53,13 +62,14 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream(msgspec.Struct):
-    """How far a stream has come."""
+    """How far a stream has come. `as_of` is up to when all that it tells is known, of all accounts."""
 
     stream: str
     epoch: int
     seq: int | None
     gaps: int
     received_at: datetime | None
+    as_of: datetime | None
 
     def admits(self, message: Message, now: datetime) -> bool:
         """Tell whether the message is news, and go on to it if it is."""
@@ -92,11 +102,6 @@ class Reach(msgspec.Struct, frozen=True):
     logins: list[int] | None
 
     @property
-    def everyone(self) -> bool:
-        """Whether it is everyone's."""
-        return self.groups is None and self.logins is None
-
-    @property
     def params(self) -> dict[str, Any]:
         """Give the parameters of the statements that keep to it."""
         return {"reach_groups": self.groups, "reach_logins": self.logins}
@@ -105,18 +110,22 @@ class Reach(msgspec.Struct, frozen=True):
 class Desk:
     """One transaction of the feed: the streams are its own until it commits."""
 
-    def __init__(self, connection: AsyncConnection[Any], now: datetime) -> None:
+    now: datetime
+
+    def __init__(self, connection: AsyncConnection[Any], clock: Callable[[], datetime]) -> None:
         self.connection = connection
-        self.now = now
         self.touched = Touched()
+        self._clock = clock
         self._streams: dict[str, Stream] = {}
         self._before: Stream | None = None
         self._symbols: dict[str, Listed] | None = None
 
     async def open(self) -> None:
-        """Wait for the streams, then hold them."""
+        """Wait for the streams, then hold them. The time is read after that, and never before theirs."""
         rows = await (await self.connection.execute(_HOLD)).fetchall()
         self._streams = {row[0]: Stream(*row) for row in rows}
+        heard = [stream.received_at for stream in self._streams.values() if stream.received_at is not None]
+        self.now = max([self._clock(), *heard])
 
     async def close(self) -> None:
         """Write down how far the streams have come."""
@@ -125,14 +134,24 @@ class Desk:
 
     def admits(self, message: Message) -> bool:
         """Tell whether a message is news to its stream."""
+        self._before = None
+        _check_whole(message)
         stream = self.stream(message)
         self._before = msgspec.structs.replace(stream)
         return stream.admits(message, self.now)
 
+    def missed(self, message: Message) -> bool:
+        """Tell whether numbers were missed right before the message that was just admitted."""
+        return self._before is not None and self._before.gaps != self.stream(message).gaps
+
+    def heard(self) -> None:
+        """Let the number of the last message count, whatever becomes of the message."""
+        self._before = None
+
     def forget(self, message: Message) -> None:
-        """Let the stream stand where it stood before its last message."""
-        assert self._before is not None
-        self._streams[message.STREAM] = self._before
+        """Let the stream stand where it stood before its last message, unless that was to count."""
+        if self._before is not None:
+            self._streams[message.STREAM] = self._before
 
     def stream(self, message: Message) -> Stream:
         """Give the message's stream."""
@@ -152,7 +171,7 @@ class Desk:
     async def reach(self, access: Access) -> Reach:
         """Tell whose observations a key may replace."""
         logins = None if access.logins is None else sorted(access.logins)
-        if access.mask.text == ALL.text:
+        if access.mask == ALL:
             return Reach(None, logins)
         rows = await (await self.connection.execute(_GROUPS)).fetchall()
         return Reach([group for (group,) in rows if access.mask.selects(group)], logins)
@@ -174,6 +193,15 @@ def unknown_symbol(symbol: str) -> ValidationError:
     return ValidationError("unknown_symbol", f"there is no symbol {symbol}", field="symbol")
 
 
+def _check_whole(message: Message) -> None:
+    """Refuse numbers of a key that does not speak for all: they are those of everybody's stream."""
+    numbered = message.epoch is not None or message.seq is not None
+    if (numbered or message.FOR_ALL) and not message.access.everything:
+        detail = f"a key limited to groups or logins cannot {'number calls' if numbered else 'tell quotes'}"
+        field = None if not numbered else "epoch" if message.seq is None else "seq"
+        raise PermissionDenied("whole_feed_only", detail, field=field)
+
+
 async def streams(connection: AsyncConnection[Any]) -> list[Stream]:
     """Read how far each stream has come."""
     rows = await (await connection.execute(_READ)).fetchall()
@@ -181,12 +209,25 @@ async def streams(connection: AsyncConnection[Any]) -> list[Stream]:
     return [known[name] for name in STREAMS]
 
 
-_READ = "SELECT stream, epoch, seq, gaps, received_at FROM feed_streams"
+async def last_told(connection: AsyncConnection[Any]) -> datetime | None:
+    """Give the greatest time that anything of the feed has; None where it never told anything."""
+    row = await (await connection.execute(_LAST_TOLD)).fetchone()
+    return None if row is None else row[0]
+
+
+_LAST_TOLD = """
+SELECT greatest(
+    (SELECT max(received_at) FROM feed_streams),
+    (SELECT max(greatest(quoted_at, received_at)) FROM quotes)
+)
+"""
+_READ = "SELECT stream, epoch, seq, gaps, received_at, as_of FROM feed_streams"
 _HOLD = f"{_READ} ORDER BY stream FOR UPDATE"
 _KEEP = """
-UPDATE feed_streams SET epoch = %(epoch)s, seq = %(seq)s, gaps = %(gaps)s, received_at = %(received_at)s
-WHERE stream = %(stream)s
-    AND (epoch, seq, gaps, received_at) IS DISTINCT FROM (%(epoch)s, %(seq)s, %(gaps)s, %(received_at)s)
+UPDATE feed_streams SET epoch = %(epoch)s, seq = %(seq)s, gaps = %(gaps)s, received_at = %(received_at)s,
+    as_of = %(as_of)s
+WHERE stream = %(stream)s AND (epoch, seq, gaps, received_at, as_of)
+    IS DISTINCT FROM (%(epoch)s, %(seq)s, %(gaps)s, %(received_at)s, %(as_of)s)
 """
 _OWNERS = "SELECT login, group_name, digits FROM accounts WHERE login = ANY(%s)"
 _GROUPS = "SELECT group_name FROM groups"

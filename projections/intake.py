@@ -30,22 +30,25 @@ class Intake:
     def __init__(self) -> None:
         self._defined: int | None = None
 
-    async def idle(self, connection: AsyncConnection[Any]) -> bool:
-        """Tell whether nothing has changed that figures depend on, but for messages."""
-        regrouped = await valuation.regrouped(connection)
-        return not regrouped and await valuation.defined(connection) == self._defined
+    async def idle(self, connection: AsyncConnection[Any], now: datetime) -> bool:
+        """Tell whether there is nothing to do but for messages: figures are right, no snapshot is overdue."""
+        if await valuation.regrouped(connection) or await positions.overdue(connection, now):
+            return False
+        return await valuation.defined(connection) == self._defined
 
     async def take(
-        self, connection: AsyncConnection[Any], messages: Sequence[Message], *, now: datetime
+        self, connection: AsyncConnection[Any], messages: Sequence[Message], *, clock: Callable[[], datetime]
     ) -> list[Outcome]:
         """Take messages; give the receipt or the refusal of each. All of it happens, or nothing."""
         async with connection.transaction():
-            desk = Desk(connection, now)
+            desk = Desk(connection, clock)
             await desk.open()
+            defined = await valuation.defined(connection)  # before the symbols, which may be newer
+            await positions.expire(desk)
             outcomes = [await _take(desk, message) for message in messages]
-            defined = await valuation.defined(connection)
             desk.touched.everything = defined != self._defined
             await valuation.revalue(connection, desk.touched, list((await desk.symbols()).values()))
+            await valuation.valued_by(connection, defined)
             await desk.close()
         self._defined = defined
         return outcomes
@@ -55,5 +58,5 @@ async def _take(desk: Desk, message: Message) -> Outcome:
     try:
         return await TAKE[type(message)](desk, message)
     except Refusal as refusal:
-        desk.forget(message)  # nothing of it was taken
+        desk.forget(message)
         return refusal

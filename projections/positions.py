@@ -2,18 +2,20 @@
 
 The parts of a snapshot are staged, and stay unseen until the final one makes them the open positions. What a
 delta tells between them is newer than any part: it counts for the positions of now and for the staged ones.
+Whatever makes a snapshot doubtful voids it: what it does not name would be closed, and its losses forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 from psycopg import AsyncConnection
 
 from ledger.commands import Access
+from ledger.figures import STALE_AFTER
 from ledger.money import Amount
 from ledger.refusals import PermissionDenied, Refusal, ValidationError
 from projections.feed import (
@@ -25,6 +27,7 @@ from projections.feed import (
     Receipt,
     Stream,
     owner_of,
+    refused_item,
     unknown_symbol,
 )
 from projections.sql import sql
@@ -34,6 +37,7 @@ NAMELESS: Final = ""
 """The id of a snapshot that came in one piece and without one: always a new one."""
 
 REMEMBERED: Final = 1_000
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,38 +90,59 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 async def take(desk: Desk, message: Positions) -> Receipt:
     """Take a delta, or a part of a snapshot."""
-    if not desk.admits(message):
-        return Receipt(ignored=message.size)
+    news = desk.admits(message)
     if message.kind == "delta":
-        return await _take_delta(desk, message)
-    return await _take_part(desk, message)
+        return await _take_delta(desk, message) if news else Receipt(ignored=message.size)
+    if message.snapshot_id is not None and await _over(desk, message):
+        return Receipt(ignored=message.size)
+    return await _take_part(desk, message) if news else Receipt(ignored=message.size)
+
+
+async def overdue(connection: AsyncConnection[Any], now: datetime) -> bool:
+    """Tell whether a snapshot waits in vain for its next part."""
+    newest = await _newest(connection)
+    return newest.staging and newest.heard_at < now - STALE_AFTER
+
+
+async def expire(desk: Desk) -> None:
+    """Void a snapshot of which no part has come for a minute."""
+    if await overdue(desk.connection, desk.now):
+        await _void(desk)
 
 
 async def _take_delta(desk: Desk, message: Positions) -> Receipt:
     told = await _checked(desk, message)
     params = _params([row for row in told.rows if row.ticket not in told.closed])
     params["closed"] = sorted(told.closed)
+    closed: set[int] = set()
     if (await _newest(desk.connection)).staging:
-        await desk.connection.execute(sql("positions_delta_staged").encode(), params)
-    found = await (await desk.connection.execute(sql("positions_delta").encode(), params)).fetchall()
+        closed |= {ticket for (ticket,) in await _rows(desk, "positions_delta_staged", params)}
+    found = await _rows(desk, "positions_delta", params)
     desk.touched.logins |= {login for login, _ in found}
-    accepted = len(params["tickets"]) + sum(closing for _, closing in found)
-    return _receipt(message, told, accepted=accepted)
+    closed |= {ticket for _, ticket in found if ticket is not None}
+    _refresh(desk, message, told)
+    return _receipt(message, told, accepted=len(params["tickets"]) + len(closed))
 
 
 async def _take_part(desk: Desk, message: Positions) -> Receipt:
     newest = await _newest(desk.connection)
     if newest.continued_by(message, desk.stream(message)):
-        _refuse_gap(newest, desk.stream(message))
-    elif await _known(desk, message):
-        return Receipt(ignored=message.size)
+        await _continue(desk, message, newest)
     else:
         await _begin(desk, message, newest)
+    await _check_tickets(desk, message)
     told = await _checked(desk, message)
-    await desk.connection.execute(sql("positions_stage").encode(), _params(told.rows))
+    await _rows(desk, "positions_stage", _params(told.rows) | {"doubtful": sorted(told.doubtful)})
     if message.final:
         await _finish(desk, await desk.reach(message.access))
+        _refresh(desk, message, told)
     return _receipt(message, told, accepted=len(told.rows))
+
+
+def _refresh(desk: Desk, message: Positions, told: _Told) -> None:
+    """Let the positions be as of now, where a key that speaks for all told something, or had nothing to."""
+    if message.access.everything and (not message.size or len(told.refused) < message.size):
+        desk.stream(message).as_of = desk.now
 
 
 def _receipt(message: Positions, told: _Told, *, accepted: int) -> Receipt:
@@ -132,25 +157,31 @@ class Snapshot(msgspec.Struct, frozen=True):
     snapshot_id: str = NAMELESS
     number: int = 0
     gaps: int = 0
-    finished: bool = True
+    heard_at: datetime = _NEVER
+    state: Literal["staging", "finished", "void"] = "finished"
 
     @property
     def staging(self) -> bool:
         """Whether parts of it are still to come."""
-        return not self.finished
+        return self.state == "staging"
 
     def continued_by(self, message: Positions, stream: Stream) -> bool:
         """Tell whether a part is one of this snapshot's."""
         return self.staging and (self.epoch, self.snapshot_id) == (stream.epoch, message.snapshot_id)
 
 
-def _refuse_gap(snapshot: Snapshot, stream: Stream) -> None:
-    if stream.gaps != snapshot.gaps:
-        raise ValidationError(
-            "snapshot_incomplete",
-            f"a part of snapshot {snapshot.snapshot_id} was missed; send it anew under another snapshotId",
-            field="seq",
-        )
+async def _continue(desk: Desk, message: Positions, snapshot: Snapshot) -> None:
+    """Go on with a snapshot; refused, and void, where a number was missed since it began."""
+    if desk.stream(message).gaps != snapshot.gaps:
+        await _void(desk)
+        desk.heard()
+        raise _incomplete(snapshot.snapshot_id)
+    await desk.connection.execute(_HEARD, [desk.now])
+
+
+def _incomplete(snapshot_id: str) -> ValidationError:
+    detail = f"a part of snapshot {snapshot_id} may have been missed; send it anew under another snapshotId"
+    return ValidationError("snapshot_incomplete", detail, field="seq")
 
 
 async def _newest(connection: AsyncConnection[Any]) -> Snapshot:
@@ -158,33 +189,58 @@ async def _newest(connection: AsyncConnection[Any]) -> Snapshot:
     return Snapshot() if row is None else Snapshot(*row)
 
 
-async def _known(desk: Desk, message: Positions) -> bool:
-    """Tell whether a part without a number is a late or repeated one of a snapshot that is over."""
-    if message.seq is not None or message.snapshot_id is None:
-        return False
-    params = [desk.stream(message).epoch, message.snapshot_id]
-    return await (await desk.connection.execute(_KNOWN, params)).fetchone() is not None
+async def _over(desk: Desk, message: Positions) -> bool:
+    """Tell whether a part is a late one of a snapshot that is finished; refused where it is void."""
+    params = {"snapshot_id": message.snapshot_id, "epoch": message.epoch}
+    row = await (await desk.connection.execute(_STATE, params)).fetchone()
+    state, epoch = (None, None) if row is None else row
+    if state == "void" or (state == "staging" and epoch != desk.stream(message).epoch):
+        desk.heard()
+        detail = f"snapshot {message.snapshot_id} is void; send it anew under another snapshotId"
+        raise ValidationError("snapshot_void", detail, field="snapshotId")
+    return state == "finished"
 
 
 async def _begin(desk: Desk, message: Positions, newest: Snapshot) -> None:
-    """Begin a snapshot; the unfinished parts of an older one go."""
+    """Begin a snapshot; an unfinished one is void. After a gap the first part may be what is missing."""
+    await _void(desk)
     stream = desk.stream(message)
-    await desk.connection.execute("DELETE FROM position_parts")
-    await desk.connection.execute(
-        _BEGIN,
-        {
-            "epoch": stream.epoch,
-            "snapshot_id": NAMELESS if message.snapshot_id is None else message.snapshot_id,
-            "number": newest.number + 1,
-            "gaps": stream.gaps,
-        },
-    )
+    snapshot = {
+        "epoch": stream.epoch,
+        "snapshot_id": NAMELESS if message.snapshot_id is None else message.snapshot_id,
+        "number": newest.number + 1,
+        "gaps": stream.gaps,
+        "heard_at": desk.now,
+    }
+    await desk.connection.execute(_BEGIN, snapshot)
     await desk.connection.execute(_FORGET, [newest.number - REMEMBERED])
+    if message.snapshot_id is not None and desk.missed(message):
+        await _void(desk)
+        desk.heard()
+        raise _incomplete(message.snapshot_id)
+
+
+async def _void(desk: Desk) -> None:
+    """Let the unfinished snapshot never become the open positions."""
+    await desk.connection.execute("DELETE FROM position_parts")
+    await desk.connection.execute(_VOID)
+
+
+async def _check_tickets(desk: Desk, message: Positions) -> None:
+    """Refuse a part with an item that does not tell which ticket it is of: it would close that one."""
+    unnamed = [item for item in message.refused if "ticket" not in item.named]
+    if not unnamed:
+        return
+    await _void(desk)
+    if message.snapshot_id is not None:
+        desk.heard()
+    detail = f"item {unnamed[0].index} of the snapshot names no ticket: {unnamed[0].refusal.detail}"
+    raise ValidationError("bad_ticket", detail, field="ticket")
 
 
 async def _finish(desk: Desk, reach: Reach) -> None:
     """Let the staged positions be the open ones, of all accounts within reach."""
-    rows = await (await desk.connection.execute(sql("positions_replace").encode(), reach.params)).fetchall()
+    rows = await _rows(desk, "positions_replace", reach.params)
     desk.touched.logins |= {login for (login,) in rows}
     await desk.connection.execute("DELETE FROM position_parts")
     await desk.connection.execute(_FINISH)
@@ -197,6 +253,11 @@ class _Told(msgspec.Struct, frozen=True):
     closed: set[int]
     refused: list[ItemRefused]
 
+    @property
+    def doubtful(self) -> set[int]:
+        """The tickets that refused items name: they stay as they are."""
+        return {item.named["ticket"] for item in self.refused if "ticket" in item.named}
+
 
 async def _checked(desk: Desk, message: Positions) -> _Told:
     """Hold a message's items against what is known; of a ticket told twice the last counts."""
@@ -204,7 +265,7 @@ async def _checked(desk: Desk, message: Positions) -> _Told:
         message.access,
         await desk.owners([position.login for position in message.positions]),
         await desk.symbols(),
-        await _beyond(desk, message),
+        await _reached(desk, message),
     )
     rows: dict[int, Row] = {}
     closed: set[int] = set()
@@ -213,35 +274,43 @@ async def _checked(desk: Desk, message: Positions) -> _Told:
         try:
             rows[position.ticket] = check.row(position)
         except Refusal as refusal:
-            refused.append(ItemRefused(position.index, refusal, {"ticket": position.ticket}))
+            refused.append(refused_item(position.index, refusal, ticket=position.ticket))
     for index, ticket in enumerate(message.closed):
         try:
-            check.ticket(ticket, field="closed")
-            closed.add(ticket)
+            if check.closes(ticket):
+                closed.add(ticket)
         except Refusal as refusal:
-            refused.append(ItemRefused(index, refusal, {"ticket": ticket}))
+            refused.append(refused_item(index, refusal, ticket=ticket))
     return _Told(list(rows.values()), closed, refused)
 
 
 class _Check(msgspec.Struct, frozen=True):
-    """What positions are held against. `beyond` are tickets of accounts that the key does not reach."""
+    """What positions are held against.
+
+    `reached` tells of known tickets whether they are of the key's accounts; None for a key that reaches all.
+    """
 
     access: Access
     owners: dict[int, Owner]
     symbols: dict[str, Listed]
-    beyond: set[int]
+    reached: dict[int, bool] | None
 
     def row(self, position: Position) -> Row:
         """Give the row of a position, or refuse it."""
         owner = owner_of(self.owners, position.login, self.access)
-        self.ticket(position.ticket, field="ticket")
+        self._ticket(position.ticket, field="ticket")
         if position.symbol not in self.symbols:
             raise unknown_symbol(position.symbol)
         return _row(position, owner.digits)
 
-    def ticket(self, ticket: int, *, field: str) -> None:
+    def closes(self, ticket: int) -> bool:
+        """Tell whether a ticket is to be closed; what a key does not know to be its own may be another's."""
+        self._ticket(ticket, field="closed")
+        return self.reached is None or ticket in self.reached
+
+    def _ticket(self, ticket: int, *, field: str) -> None:
         """Refuse a ticket that is another's."""
-        if ticket in self.beyond:
+        if self.reached is not None and not self.reached.get(ticket, True):
             detail = f"ticket {ticket} is of an account outside this key's reach"
             raise PermissionDenied("outside_mask", detail, field=field)
 
@@ -266,14 +335,20 @@ def _minor(amount: Amount | None, digits: int) -> int | None:
     return None if amount is None else amount.minor(digits)
 
 
-async def _beyond(desk: Desk, message: Positions) -> set[int]:
-    """Find the open tickets of a message whose accounts the key does not reach."""
+async def _reached(desk: Desk, message: Positions) -> dict[int, bool] | None:
+    """Tell of tickets that are open or staged whether their accounts are within the key's reach."""
+    if message.access.everything:
+        return None
     reach = await desk.reach(message.access)
-    if reach.everyone:
-        return set()
     tickets = [*(position.ticket for position in message.positions), *message.closed]
     params = reach.params | {"tickets": tickets}
-    return {ticket for (ticket,) in await (await desk.connection.execute(_BEYOND, params)).fetchall()}
+    return dict(await (await desk.connection.execute(_REACHED, params)).fetchall())
+
+
+async def _rows(desk: Desk, name: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a statement of a file; give its rows, where it has any."""
+    cursor = await desk.connection.execute(sql(name).encode(), params)
+    return await cursor.fetchall() if cursor.description else []
 
 
 def _params(rows: Sequence[Row]) -> dict[str, Any]:
@@ -282,21 +357,34 @@ def _params(rows: Sequence[Row]) -> dict[str, Any]:
     return {name if name == "lots" else f"{name}s": column for name, column in columns.items()}
 
 
-_NEWEST = 'SELECT epoch, snapshot_id, "number", gaps, finished FROM snapshots ORDER BY "number" DESC LIMIT 1'
-_KNOWN = "SELECT 1 FROM snapshots WHERE epoch = %s AND snapshot_id = %s"
-_BEGIN = """
-INSERT INTO snapshots (epoch, snapshot_id, "number", gaps, finished)
-VALUES (%(epoch)s, %(snapshot_id)s, %(number)s, %(gaps)s, false)
-ON CONFLICT (epoch, snapshot_id) DO UPDATE SET "number" = excluded."number", gaps = excluded.gaps,
-    finished = false
+_NEWEST = """
+SELECT epoch, snapshot_id, "number", gaps, heard_at, state FROM snapshots ORDER BY "number" DESC LIMIT 1
 """
+_STATE = """
+SELECT state, epoch FROM snapshots
+WHERE snapshot_id = %(snapshot_id)s AND (%(epoch)s::bigint IS NULL OR epoch = %(epoch)s::bigint)
+ORDER BY "number" DESC LIMIT 1
+"""
+_BEGIN = """
+INSERT INTO snapshots (epoch, snapshot_id, "number", gaps, heard_at, state)
+VALUES (%(epoch)s, %(snapshot_id)s, %(number)s, %(gaps)s, %(heard_at)s, 'staging')
+ON CONFLICT (epoch, snapshot_id) DO UPDATE SET "number" = excluded."number", gaps = excluded.gaps,
+    heard_at = excluded.heard_at, state = excluded.state
+"""
+_HEARD = "UPDATE snapshots SET heard_at = %s WHERE state = 'staging'"
 _FORGET = 'DELETE FROM snapshots WHERE "number" < %s'
-_FINISH = "UPDATE snapshots SET finished = true WHERE NOT finished"
-_BEYOND = """
-SELECT p.ticket FROM positions p JOIN accounts a ON a.login = p.login
-WHERE p.ticket = ANY(%(tickets)s)
-    AND NOT (
-        (%(reach_groups)s::text[] IS NULL OR a.group_name = ANY(%(reach_groups)s::text[]))
-        AND (%(reach_logins)s::bigint[] IS NULL OR a.login = ANY(%(reach_logins)s::bigint[]))
-    )
+_FINISH = "UPDATE snapshots SET state = 'finished' WHERE state = 'staging'"
+_VOID = "UPDATE snapshots SET state = 'void' WHERE state = 'staging'"
+_REACHED = """
+SELECT t.ticket, bool_and(
+    (%(reach_groups)s::text[] IS NULL OR a.group_name = ANY(%(reach_groups)s::text[]))
+    AND (%(reach_logins)s::bigint[] IS NULL OR a.login = ANY(%(reach_logins)s::bigint[]))
+)
+FROM (
+    SELECT ticket, login FROM positions WHERE ticket = ANY(%(tickets)s)
+    UNION ALL
+    SELECT ticket, login FROM position_parts WHERE ticket = ANY(%(tickets)s) AND open
+) AS t
+JOIN accounts a ON a.login = t.login
+GROUP BY t.ticket
 """

@@ -29,6 +29,7 @@ class Quotes(Message, frozen=True, kw_only=True):
     """POST /feed/quotes."""
 
     STREAM: ClassVar[str] = "quotes"
+    FOR_ALL: ClassVar[bool] = True
     quotes: list[Quote]
 
     @property

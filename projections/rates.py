@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -34,13 +35,19 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One quote between two currencies."""
+    """One quote between two currencies. Its mid is worked out for those that are used, of hundreds."""
 
     symbol: str
     base: str
     profit: str
-    mid: Fraction
+    bid: Decimal | Fraction
+    ask: Decimal | Fraction
     quoted_at: datetime
+
+    @property
+    def mid(self) -> Fraction:
+        """The rate."""
+        return (Fraction(self.bid) + Fraction(self.ask)) / 2
 
 
 class Rates:
@@ -85,13 +92,8 @@ async def rates_into(
 async def load_rates(connection: AsyncConnection[Any]) -> Rates:
     """Read what all rates of this moment are made of."""
     rows = await (await connection.execute(sql("rates").encode())).fetchall()
-    server = await (await connection.execute("SELECT book_currency FROM server")).fetchone()
-    book_currency = Definitions().book_currency if server is None else server[0]
-    return Rates([_pair(*row) for row in rows], book_currency=book_currency)
-
-
-def _pair(symbol: str, base: str, profit: str, bid: Any, ask: Any, quoted_at: datetime) -> Pair:
-    return Pair(symbol, base, profit, (Fraction(bid) + Fraction(ask)) / 2, quoted_at)
+    book_currency = next((row[-1] for row in rows), None) or Definitions().book_currency
+    return Rates([Pair(*row[:-1]) for row in rows], book_currency=book_currency)
 
 
 def _rate(source: str, target: str, pair: Pair, rate: Fraction) -> Rate:

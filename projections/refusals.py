@@ -12,7 +12,6 @@ from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
 from ledger.commands import Access
-from projections.audit import sees_everything
 from projections.sql import sql
 
 
@@ -43,7 +42,7 @@ class Kept(msgspec.Struct, frozen=True):
         """Tell whether a caller may read of it: of an account within reach; else only who sees everything."""
         login = self.refused.login
         if login is None or self.group is None:
-            return sees_everything(access)
+            return access.everything
         return access.reaches(login, self.group)
 
 

@@ -31,6 +31,7 @@ OBSERVATIONS = (
     "position_parts",
     "online",
     "feed_streams",
+    "valuation",
     "figures",
     "figure_totals",
     "regroupings",

@@ -73,6 +73,11 @@ def daily_rows(book: Book, before: dict[int, Account]) -> list[Row]:
     ]
 
 
+def put_together() -> Statement:
+    """Give the statement that puts what batches have added into the sums themselves."""
+    return _PUT_TOGETHER, {}
+
+
 def turning(book: Book) -> list[Statement]:
     """Give the statements for the first batch of another day: it begins, and sums that are over fold."""
     present, previous = book.moment, book.previous
@@ -84,10 +89,12 @@ def turning(book: Book) -> list[Statement]:
         days_of = {"server_day": present.server_day, "trading_day": present.trading_day}
         statements.append((_BEGIN_DAY, began | days_of))
     if previous is not None and _present(present) != _present(previous):
+        statements.append(put_together())
         statements.append((_FOLD, {"day": present.trading_day, "month": _first(present.server_day)}))
     return statements
 
 
+_PUT_TOGETHER = sql("put_sums_together")
 _FOLD = sql("fold_totals")
 _BEGIN_DAY = (
     'INSERT INTO days (server_day, trading_day, "position", recorded_at)'

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from fractions import Fraction
+from math import lcm
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from ledger.definitions import Definitions, Group
 from ledger.figures import STALE_AFTER, Figures, Worth
 from ledger.money import default_digits, round_half_even
 from projections.accounts_scope import Scope
+from projections.old_quotes import valued_by_old
 from projections.rates import Rate, rates_into
 from projections.sql import sql
 
@@ -36,8 +38,6 @@ TOTALS: Final = (
     "prevmonthbalance",
 )
 """What is added up, in the published order."""
-
-_FED_AT: Final = "SELECT received_at FROM feed_streams WHERE stream = 'positions'"
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +124,7 @@ async def read_totals(
     rates = {} if set(by_currency) <= {wanted} else await rates_into(connection, wanted, by_currency)
     missing = [source for source in by_currency if source != wanted and source not in rates]
     digits = definitions.digits.get(wanted, default_digits(wanted))
+    used = [rates[source] for source in by_currency if source != wanted and source in rates]
     stale = await _staleness(connection, sums, moment)
     return Totals(
         count=sum(found.accounts for found in sums),
@@ -131,9 +132,13 @@ async def read_totals(
         digits=digits,
         totals=None if missing else _converted(by_currency, rates, digits),
         by_currency=by_currency,
-        rates=[rates[source] for source in by_currency if source != wanted and source in rates],
+        rates=used,
         stale=bool(stale),
-        warnings=stale + [f"rate_missing: there is no rate from {name} to {wanted}" for name in missing],
+        warnings=[
+            *stale,
+            *(f"rate_missing: there is no rate from {name} to {wanted}" for name in missing),
+            *_old_rates(used, moment),
+        ],
     )
 
 
@@ -144,7 +149,12 @@ async def read_sums(connection: AsyncConnection[Any], scope: Scope, moment: Mome
     cursor = connection.cursor(binary=False)  # numeric is read faster as text
     await cursor.execute(_statement(scope), scope.params | moment.params, prepare=scope.simple)
     rows = await cursor.fetchall()
-    return [Sums(group, *map(int, numbers)) for group, *numbers in sorted(rows)]
+    sums = [Sums(group, *map(int, numbers)) for group, *numbers in sorted(rows)]
+    if not scope.simple or not any(part.old_quotes for part in sums):
+        return sums
+    holders = [scope.groups[part.group] for part in sums if part.orders]
+    valued = bool(holders) and await valued_by_old(connection, holders, scope.flags, moment.oldest)
+    return [msgspec.structs.replace(part, old_quotes=int(valued)) for part in sums]
 
 
 def _statement(scope: Scope) -> bytes:
@@ -180,14 +190,20 @@ def _added(parts: Sequence[tuple[Sums, Group]]) -> CurrencyTotals:
 def _converted(
     by_currency: Mapping[str, CurrencyTotals], rates: Mapping[str, Rate], digits: int
 ) -> dict[str, int]:
-    """Convert and add up, and only then round: once, half-even."""
-    totals = dict.fromkeys(TOTALS, Fraction(0))
-    for currency, found in by_currency.items():
-        rate = rates[currency].rate if currency in rates else Fraction(1)
-        factor = rate * Fraction(10) ** (digits - found.digits)
-        for name in TOTALS:
-            totals[name] += found.totals[name] * factor
-    return {name: round_half_even(total.numerator, total.denominator) for name, total in totals.items()}
+    """Convert and add up, over one denominator, and only then round: once, half-even."""
+    factors = {
+        currency: Fraction(10) ** (digits - found.digits) * (rates[currency].rate if currency in rates else 1)
+        for currency, found in by_currency.items()
+    }
+    whole = lcm(*(factor.denominator for factor in factors.values()))
+    shares = [(found.totals, int(factors[currency] * whole)) for currency, found in by_currency.items()]
+    return {name: round_half_even(sum(t[name] * share for t, share in shares), whole) for name in TOTALS}
+
+
+def _old_rates(rates: Iterable[Rate], moment: Moment) -> list[str]:
+    """Say which rates are old: totals are no better than what they were converted by."""
+    old = [rate for rate in rates if rate.quoted_at is not None and rate.quoted_at < moment.oldest]
+    return [f"rate_old: the rate from {r.source} to {r.target} is more than a minute old" for r in old]
 
 
 async def _staleness(connection: AsyncConnection[Any], sums: Sequence[Sums], moment: Moment) -> list[str]:
@@ -207,6 +223,6 @@ async def _staleness(connection: AsyncConnection[Any], sums: Sequence[Sums], mom
 
 
 async def read_fed_at(connection: AsyncConnection[Any]) -> datetime | None:
-    """Give when the open positions were last heard of; None before the first word."""
-    found = await (await connection.execute(_FED_AT)).fetchone()
+    """Give up to when the open positions are known; None where figures are not of the present definitions."""
+    found = await (await connection.execute(sql("fed_at").encode())).fetchone()
     return None if found is None else found[0]

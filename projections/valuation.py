@@ -56,6 +56,11 @@ async def revalue(connection: AsyncConnection[Any], touched: Touched, symbols: S
     await placed(connection, pending)
 
 
+async def valued_by(connection: AsyncConnection[Any], defined: int) -> None:
+    """Write down by which definitions all figures are valued: by outdated ones they are stale."""
+    await connection.execute(_VALUED_BY, {"defined": defined})
+
+
 async def placed(connection: AsyncConnection[Any], seen: Sequence[tuple[int, int]]) -> None:
     """Strike the regroupings that a valuation has seen; later ones stay for the next."""
     if seen:
@@ -101,6 +106,7 @@ _DEFINED = """
 SELECT greatest(coalesce((SELECT max("position") FROM symbols), 0),
     coalesce((SELECT max("position") FROM server), 0))
 """
+_VALUED_BY = "UPDATE valuation SET defined = %(defined)s WHERE one AND defined <> %(defined)s"
 _SYMBOLS = "SELECT symbol, base_currency, profit_currency FROM symbols ORDER BY symbol"
 _CURRENCIES = "SELECT DISTINCT currency FROM groups ORDER BY 1"
 _QUOTELESS = """

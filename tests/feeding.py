@@ -71,7 +71,7 @@ class FeedUnderTest:
 
     async def outcomes(self, *messages: Message) -> list[Outcome]:
         """Have messages taken in one transaction."""
-        return await self.intake.take(self.connection, messages, now=self.now)
+        return await self.intake.take(self.connection, messages, clock=lambda: self.now)
 
     async def take(self, message: Message) -> Receipt:
         """Have one message taken."""

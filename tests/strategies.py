@@ -130,7 +130,7 @@ deals = st.builds(
     login=_logins,
     deal_id=st.sampled_from(["d1", "d2", "d3"]),
     profit=_results,
-    **dict.fromkeys(("storage", "commission", "taxes"), st.none() | _results),
+    **dict.fromkeys(("storage", "commission", "taxes"), st.none() | _signed),  # 0 is as if not given
     symbol=st.none() | st.sampled_from(["EURUSD", "unknown"]),
     ticket=st.none() | _numbers,
     lots=st.none() | st.just("0.1"),

@@ -135,7 +135,7 @@ class Season:
             Online(epoch=1, seq=1, logins=online),
         ]
         async with self._database.feeding() as connection:
-            receipts = await Intake().take(connection, messages, now=now)
+            receipts = await Intake().take(connection, messages, clock=self._clock)
         for receipt in receipts:
             if isinstance(receipt, Refusal):
                 raise receipt

@@ -8,9 +8,8 @@ from litestar import get
 
 from api.audit import EventsQuery, EventStream, Follower, StreamQuery
 from api.exchange import Answer, HttpRequest, ask_of, query_of, reply, service_of
-from api.refused import RefusalsQuery, refused_body
+from api.refused import RefusalsQuery, refusals_body
 from ledger.refusals import ValidationError
-from projections import refusals
 
 POSITION_DIGITS: Final = 15
 _TAG = "Audit"
@@ -39,10 +38,7 @@ async def stream_events(request: HttpRequest) -> Answer:
 async def read_refusals(request: HttpRequest) -> Answer:
     """Read the refused attempts on from a number."""
     query, ask = query_of(request, RefusalsQuery), ask_of(request)
-    async with service_of(request).database.following() as connection:
-        found = await refusals.page(connection, after=query.after, limit=query.limit)
-    seen = [refused_body(kept) for kept in found if kept.seen_by(ask.access)]
-    return reply(ask, {"refusals": seen, "next": found[-1].number if found else query.after})
+    return reply(ask, await refusals_body(service_of(request), ask, query))
 
 
 def _follower(request: HttpRequest) -> Follower:

@@ -62,7 +62,7 @@ async def book_deals(request: HttpRequest) -> Answer:
     query_of(request, NoQuery)
     body = _deals(await body_of(request, limit=BULK_BODY_MAX))
     service, ask = service_of(request), ask_of(request)
-    keep = partial(problems.keep, request, request_id=ask.request_id)
+    keep = partial(problems.keep_items, request, request_id=ask.request_id)
     return reply(ask, await deals.book_deals(service, ask, body, keep=keep))
 
 
@@ -81,9 +81,9 @@ async def _take(request: HttpRequest, decode: Callable[[bytes], Told]) -> Answer
     body = decode(await body_of(request, limit=BULK_BODY_MAX))
     ask = ask_of(request)
     receipt = await service_of(request).feed.take(body.message(ask.access))
-    for item in receipt.refused:
-        problems.keep(request, item.refusal, request_id=ask.request_id)
-    return reply(ask, feed.receipt_body(receipt))
+    refused = (item.refusal for item in receipt.refused)
+    await problems.keep_items(request, refused, request_id=ask.request_id)
+    return reply(ask, await feed.receipt_body(receipt))
 
 
 HANDLERS = [quote, place_positions, book_deals, tell_online, read_status]

@@ -26,7 +26,7 @@ async def readyz(request: HttpRequest) -> Answer:
         raise ManagerOffline("not_ready", "the service is starting or stopping", retry_after=1)
     if service.writer.busy_s > STALLED_S:
         raise ManagerOffline("not_ready", "a commit does not come to its end", retry_after=1)
-    async with service.reading() as connection:
+    async with service.database.checking() as connection:
         await connection.execute("SELECT 1 FROM server LIMIT 1")
     return reply_to_anyone(request, to_json({"status": "ready", "ledger": service.ledger}))
 

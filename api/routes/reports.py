@@ -22,10 +22,9 @@ async def read_exposure(request: HttpRequest) -> Answer:
 @get("/reports/users", opt={"scope": "reports:read", "query": UsersQuery, "tag": _TAG})
 async def export_users(request: HttpRequest) -> Answer:
     """Stream all accounts with the fields of GET /accounts, as CSV, JSON or NDJSON."""
-    query, ask = query_of(request, UsersQuery), ask_of(request)
-    text = users_text(service_of(request), ask, query)
+    query, ask, service = query_of(request, UsersQuery), ask_of(request), service_of(request)
     return await export(
-        text,
+        users_text(service, ask, query),
         request_id=ask.request_id,
         media_type=MEDIA_TYPES[query.format],
         name=f"users.{query.format}",

@@ -10,3 +10,9 @@ from importlib.resources import files
 def sql(name: str) -> str:
     """Give the text of one SQL file of this folder."""
     return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def with_fed_at(name: str) -> str:
+    """Give the text of a file that asks up to when the open positions are known."""
+    return sql(name).replace("{fed_at}", sql("fed_at").rstrip())

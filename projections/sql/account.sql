@@ -9,7 +9,7 @@ SELECT a.login, a.group_name, a.currency, a.digits, a.enable, a.leverage, a.vers
     o.login IS NOT NULL,
     coalesce(f.orders, 0), coalesce(f.unvalued, 0), coalesce(f.profit, 0), coalesce(f.storage, 0),
     coalesce(f.commission, 0), coalesce(f.margin, 0), f.quoted_at,
-    (SELECT received_at FROM feed_streams WHERE stream = 'positions')
+    CASE WHEN NOT EXISTS (SELECT FROM regroupings r WHERE r.login = a.login) THEN ({fed_at}) END
 FROM accounts a
 JOIN profiles p ON p.login = a.login
 LEFT JOIN figures f ON f.login = a.login

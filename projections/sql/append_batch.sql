@@ -17,28 +17,18 @@ legs AS (
     FROM unnest(%(legs)s::history_leg[])
 ),
 summed AS (
-    INSERT INTO totals AS t (
+    INSERT INTO totals_added (
         group_name, enable, balance_day, balance_month, accounts, balance, credit, balance_before_day,
         balance_before_month
     )
     SELECT group_name, enable = 1, balance_day, balance_month, accounts, balance::numeric, credit::numeric,
         balance_before_day::numeric, balance_before_month::numeric
     FROM unnest(%(totals)s::totals_change[])
-    ON CONFLICT (group_name, enable, balance_day, balance_month) DO UPDATE SET
-        accounts = t.accounts + excluded.accounts,
-        balance = t.balance + excluded.balance,
-        credit = t.credit + excluded.credit,
-        balance_before_day = t.balance_before_day + excluded.balance_before_day,
-        balance_before_month = t.balance_before_month + excluded.balance_before_month
 ),
 of_days AS (
-    INSERT INTO daily AS d (server_day, group_name, kind, operations, balance_change, credit_change)
+    INSERT INTO daily_added (server_day, group_name, kind, operations, balance_change, credit_change)
     SELECT server_day, group_name, kind, operations, balance_change::numeric, credit_change::numeric
     FROM unnest(%(daily)s::daily_change[])
-    ON CONFLICT (server_day, group_name, kind) DO UPDATE SET
-        operations = d.operations + excluded.operations,
-        balance_change = d.balance_change + excluded.balance_change,
-        credit_change = d.credit_change + excluded.credit_change
 ),
 moved AS (
     UPDATE accounts a SET

@@ -1,4 +1,4 @@
--- Replace the positions of these tickets and close those; give the logins touched, 1 with each closed ticket.
+-- Replace the positions of these tickets and close those; give the logins touched, and each closed ticket.
 WITH told AS (
     SELECT * FROM unnest(
         %(tickets)s::bigint[], %(logins)s::bigint[], %(symbols)s::text[], %(buys)s::boolean[],
@@ -29,6 +29,8 @@ put AS (
     RETURNING login
 ),
 gone AS (
-    DELETE FROM positions WHERE ticket = ANY(%(closed)s::bigint[]) RETURNING login
+    DELETE FROM positions WHERE ticket = ANY(%(closed)s::bigint[]) RETURNING login, ticket
 )
-SELECT login, 0 FROM moved UNION ALL SELECT login, 0 FROM put UNION ALL SELECT login, 1 FROM gone
+SELECT login, NULL::bigint FROM moved
+UNION ALL SELECT login, NULL FROM put
+UNION ALL SELECT login, ticket FROM gone

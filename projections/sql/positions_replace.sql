@@ -1,4 +1,5 @@
--- Let the staged positions be the open ones, of accounts within reach; give the logins touched.
+-- Let the staged positions be the open ones, of accounts within reach; tickets that are staged as not open stay as
+-- they are. Give the logins touched.
 WITH staged AS (
     SELECT ticket, login, symbol, buy, lots, open_price, opened_at, storage, commission, profit, margin
     FROM position_parts WHERE open
@@ -25,7 +26,7 @@ put AS (
 ),
 gone AS (
     DELETE FROM positions o
-    WHERE NOT EXISTS (SELECT 1 FROM staged s WHERE s.ticket = o.ticket)
+    WHERE NOT EXISTS (SELECT 1 FROM position_parts s WHERE s.ticket = o.ticket)
         AND (%(reach_logins)s::bigint[] IS NULL OR o.login = ANY(%(reach_logins)s::bigint[]))
         AND (%(reach_groups)s::text[] IS NULL OR EXISTS (
             SELECT 1 FROM accounts a WHERE a.login = o.login AND a.group_name = ANY(%(reach_groups)s::text[])

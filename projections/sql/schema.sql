@@ -131,6 +131,20 @@ CREATE TABLE totals (
     CONSTRAINT totals_pkey PRIMARY KEY (group_name, enable, balance_day, balance_month)
 ) WITH (fillfactor = 50);
 
+-- What batches added to totals since they were last put together; who asks adds both. The writer only adds
+-- rows here: a row that each batch updates would slow it down for as long as anybody holds an old snapshot.
+CREATE TABLE totals_added (
+    group_name text COLLATE "C" NOT NULL,
+    enable boolean NOT NULL,
+    balance_day date NOT NULL,
+    balance_month date NOT NULL,
+    accounts bigint NOT NULL,
+    balance numeric NOT NULL,
+    credit numeric NOT NULL,
+    balance_before_day numeric NOT NULL,
+    balance_before_month numeric NOT NULL
+);
+
 -- What each kind of operation moved on each server day, by the group at booking. The kind group-change is
 -- what accounts took from one group to another.
 CREATE TABLE daily (
@@ -142,6 +156,16 @@ CREATE TABLE daily (
     credit_change numeric NOT NULL,
     CONSTRAINT daily_pkey PRIMARY KEY (server_day, group_name, kind)
 ) WITH (fillfactor = 50);
+
+-- What batches added to daily since they were last put together.
+CREATE TABLE daily_added (
+    server_day date NOT NULL,
+    group_name text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    operations bigint NOT NULL,
+    balance_change numeric NOT NULL,
+    credit_change numeric NOT NULL
+);
 
 -- The present definition of each symbol. Prices have `digits` decimals; contract_size is in units of the
 -- base currency a lot.
@@ -161,6 +185,8 @@ CREATE TABLE symbols (
     description text NOT NULL,
     CONSTRAINT symbols_pkey PRIMARY KEY (symbol)
 );
+
+CREATE INDEX symbols_position ON symbols ("position");
 
 -- The present definition of each group. max_operation in minor units.
 CREATE TABLE groups (

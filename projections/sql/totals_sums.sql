@@ -1,33 +1,16 @@
 -- What all accounts of some groups and flags add up to, group by group, from the sums that are kept: no
--- account is looked at. Whether a quote is old is asked of figures only when one is that positions need.
+-- account is looked at. Last how many quotes are old, of any symbol; whom they value is asked only then.
 SELECT t.group_name, t.accounts, t.balance, t.credit, t.prevbalance, t.prevmonthbalance,
     coalesce(f.profit, 0), coalesce(f.storage, 0), coalesce(f.commission, 0), coalesce(f.margin, 0),
     coalesce(f.orders, 0), coalesce(f.unvalued, 0),
-    CASE WHEN (
-        SELECT bool_or(
-            EXISTS (SELECT FROM positions p WHERE p.symbol = q.symbol)
-            OR EXISTS (
-                SELECT FROM symbols s
-                WHERE s.symbol = q.symbol AND starts_with(s.symbol, s.base_currency || s.profit_currency)
-            )
-        )
-        FROM quotes q WHERE q.quoted_at < %(oldest)s
-    ) THEN (
-        SELECT count(*) FROM (
-            SELECT FROM figures o
-            JOIN accounts a ON a.login = o.login
-            WHERE o.orders > 0 AND o.quoted_at < %(oldest)s AND a.group_name = ANY(%(groups)s)
-                AND a.enable::int = ANY(%(flags)s)
-            LIMIT 1
-        ) AS old
-    ) ELSE 0 END
+    (SELECT count(*) FROM quotes WHERE quoted_at < %(oldest)s)
 FROM (
     SELECT group_name, sum(accounts) AS accounts, sum(balance) AS balance, sum(credit) AS credit,
         sum(CASE WHEN balance_day = %(trading_day)s::date THEN balance_before_day ELSE balance END)
             AS prevbalance,
         sum(CASE WHEN balance_month = date_trunc('month', %(server_day)s::date)::date
             THEN balance_before_month ELSE balance END) AS prevmonthbalance
-    FROM totals
+    FROM (TABLE totals UNION ALL TABLE totals_added) AS kept
     WHERE group_name = ANY(%(groups)s) AND enable::int = ANY(%(flags)s)
     GROUP BY group_name
 ) AS t

@@ -1,7 +1,8 @@
--- The users export: all matched accounts by login, a line each, which the database writes itself.
+-- One step of the users export: the matched accounts of a span of logins, a line each, which the database
+-- writes itself.
 COPY (
     SELECT {cells}
     FROM ({accounts}) AS v
-    WHERE {where}
+    WHERE v.login BETWEEN %(first)s AND %(last)s AND {where}
     ORDER BY v.login
 ) TO STDOUT ({layout})

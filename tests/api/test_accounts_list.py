@@ -242,3 +242,18 @@ def test_rows_count_and_totals_are_of_one_moment_while_money_moves_and_accounts_
         trading.result()
     assert len(counts) > 5
     assert desk.page(groupFilter="small", limit=0)["total_balance"] == number("760.00")
+
+
+def test_totals_converted_by_an_old_rate_warn_of_it(desk: Desk) -> None:
+    listed = {"digits": 5, "contractSize": 1, "baseCurrency": "EUR", "profitCurrency": "USD"}
+    assert desk.admin.put("/symbols/EURUSD", listed).status == 200
+    desk.admin.open("euro", balance="100")
+    asked: dict[str, Any] = {"groupFilter": "euro", "totalsCurrency": "USD", "where": [["balance", ">", 0]]}
+    old = 1_700_000_000_000
+    desk.admin.post("/feed/quotes", {"quotes": [["EURUSD", 2, 2, old]]})
+    answer = desk.page(**asked)
+    assert answer["total_balance"] == number("200.00")
+    assert answer["warnings"] == ["rate_old: the rate from EUR to USD is more than a minute old"]
+    desk.admin.post("/feed/quotes", {"quotes": [["EURUSD", 3, 3]]})
+    fresh = desk.page(**asked)
+    assert (fresh["total_balance"], fresh["warnings"]) == (number("300.00"), [])

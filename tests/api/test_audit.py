@@ -303,6 +303,17 @@ class TestReach:
         auditor = mirror_of(served.caller("manager", "--groups", "v*"))
         assert {item.said["group"] for item in auditor.read() if item.type == "group-defined"} == {"vip"}
 
+    @pytest.mark.parametrize("reach", [("--groups", "vip"), ("--groups", "*", "--logins", "1")])
+    def test_of_keys_only_who_reaches_everything_is_told(
+        self, served: Served, mirror: Mirror, reach: tuple[str, ...]
+    ) -> None:
+        revoked = served.caller("manager", "--logins", "4711")
+        served.command("keys", "revoke", revoked.key_id)
+        of_keys = {"key-created", "key-revoked"}
+        assert {item.type for item in mirror.read()} >= of_keys
+        limited = mirror_of(served.caller("admin", *reach))
+        assert of_keys.isdisjoint({item.type for item in limited.read()})
+
     def test_who_waits_is_not_woken_by_what_it_may_not_see(self, served: Served, admin: Caller) -> None:
         hidden, shown = admin.open("standard"), admin.open("vip")
         auditor = served.caller("manager", "--groups", "vip")

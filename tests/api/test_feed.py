@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from api.deals import check_decided
+from ledger.refusals import Fault, ManagerOffline, ValidationError
 from tests.api.served import Caller, Served, number, within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.api.served import Answer
 
 _tickets = count(1)
@@ -285,6 +289,71 @@ def test_a_snapshot_of_which_a_part_is_missing_is_refused_and_the_old_one_stands
     assert admin.get(f"/users/{login}")["margin"] == number("10.00")
 
 
+def test_a_position_that_a_snapshot_tells_wrongly_keeps_its_losses(
+    admin: Caller, server: Caller, served: Served
+) -> None:
+    login = admin.open(balance="100")
+    lost = position(login, margin=1, profit=-90)
+    place(server, lost)
+    wrong = lost | {"profit": number("-90.001")}
+    told = server.post("/feed/positions", {"kind": "snapshot", "positions": [wrong]})
+    assert [(error["code"], error["ticket"]) for error in told["errors"]] == [
+        ("too_many_decimals", lost["ticket"])
+    ]
+    told = server.post("/feed/positions", {"kind": "snapshot", "positions": [lost | {"side": "hold"}]})
+    assert [(error["code"], error["ticket"]) for error in told["errors"]] == [("wrong_type", lost["ticket"])]
+    assert admin.book("withdraw", login=login, amount=100).said == (400, "not_enough_money")
+    kept = "SELECT 1 FROM refusals WHERE route = '/feed/positions' AND code = 'too_many_decimals'"
+    within(30, lambda: bool(served.ledger.rows(kept)))
+
+
+@pytest.mark.parametrize("ticket", [None, 0, "1", 1.5])
+def test_a_snapshot_with_an_item_that_names_no_ticket_is_refused_as_a_whole(
+    admin: Caller, server: Caller, ticket: object
+) -> None:
+    login = admin.open()
+    place(server, position(login, profit=5))
+    nameless = position(login) | {"ticket": ticket}
+    told = server.post("/feed/positions", {"kind": "snapshot", "positions": [nameless]})
+    assert told.said == (400, "bad_ticket")
+    assert admin.get(f"/users/{login}")["profit"] == number("5.00")
+
+
+def test_a_snapshot_that_another_has_made_void_is_refused(server: Caller) -> None:
+    part = {"kind": "snapshot", "positions": [], "final": False}
+    for snapshot_id in ("first", "second"):
+        assert server.post("/feed/positions", part | {"snapshotId": snapshot_id}).status == 200
+    late = server.post("/feed/positions", {"kind": "snapshot", "positions": [], "snapshotId": "first"})
+    assert late.said == (400, "snapshot_void")
+
+
+def test_a_change_of_what_figures_rest_on_makes_them_stale_until_they_are_valued_anew(
+    admin: Caller, server: Caller, served: Served
+) -> None:
+    assert admin.put("/groups/patient", {"currency": "USD", "refuseWhenStale": True}).status == 200
+    admin.put("/symbols/LEAD", SYMBOLS["GOLD"])
+    login = admin.open("patient", balance="1000")
+    server.post("/feed/quotes", {"quotes": [["LEAD", 1, 1]]})
+    place(server, position(login, "LEAD", lots=9, openPrice=1))
+    server_now = {name: admin.get("/server")[name] for name in ("timezone", "dayEnd", "overnightDays")}
+    changes: list[Callable[[], Answer]] = [
+        lambda: admin.send("PATCH", f"/users/{login}", {"leverage": 1}),
+        lambda: admin.put("/symbols/LEAD", SYMBOLS["GOLD"] | {"marginRate": 2}),
+        lambda: admin.put("/server", server_now | {"bookCurrency": "EUR"}),
+        lambda: admin.put("/server", server_now | {"bookCurrency": "USD"}),
+    ]
+    listed = {"groupFilter": "patient", "limit": 1, "offset": 0}
+    for change in changes:
+        within(30, lambda: admin.get(f"/users/{login}")["stale"] is False)
+        with psycopg.connect(served.ledger.superuser) as holder:
+            holder.execute("SELECT 1 FROM feed_streams FOR UPDATE")
+            assert change().status == 200
+            assert admin.get(f"/users/{login}")["stale"] is True
+            assert admin.book("withdraw", login=login, amount=1).said == (503, "figures_stale")
+            if change is not changes[0]:
+                assert admin.get("/accounts", **listed)["stale"] is True
+
+
 def test_a_group_that_waits_for_fresh_figures_lets_no_money_out_without_them(
     admin: Caller, server: Caller
 ) -> None:
@@ -390,6 +459,24 @@ def test_a_repeat_does_not_tell_a_key_of_accounts_beyond_its_reach(
     assert "operationId" not in told["results"][0]
 
 
+def test_deals_that_cannot_be_booked_now_are_answered_with_503_and_booked_by_a_repeat(
+    admin: Caller, server: Caller, served: Served
+) -> None:
+    body = {"deals": [deal(admin.open(), "away", 5), {"dealId": "wrong"}]}
+    with served.ledger.gate_held():
+        away = server.post("/feed/deals", body)
+    assert (away.said, away.headers["retry-after"]) == ((503, "database_away"), "1")
+    within(30, lambda: server.post("/feed/deals", body).status == 200)
+    assert server.post("/feed/deals", body)["ignored"] == 1
+
+
+def test_a_fault_in_one_deal_makes_the_call_one_to_repeat() -> None:
+    with pytest.raises(ManagerOffline) as told:
+        check_decided([ValidationError("bad_deal", "refused for good"), Fault("fault", "ours")])
+    assert (told.value.code, told.value.extra["retry_after"]) == ("batch_failed", 1)
+    check_decided([ValidationError("bad_deal", "refused for good")])
+
+
 # Keys and faults.
 
 
@@ -413,6 +500,18 @@ def test_a_key_speaks_only_for_the_groups_that_it_reaches(
         number("1.00"),
         number("5.00"),
     ]
+
+
+def test_a_key_that_does_not_speak_for_all_tells_no_quotes_and_numbers_no_calls(served: Served) -> None:
+    narrow = served.caller("feed", "--groups", "vip")
+    for stream, body, field in (
+        ("quotes", {"quotes": [["EURUSD", 9, 9]]}, None),
+        ("positions", {"kind": "delta", "positions": [], "seq": 1}, "seq"),
+        ("online", {"logins": [], "epoch": 9}, "epoch"),
+    ):
+        told = narrow.post(f"/feed/{stream}", body)
+        assert (told.said, told.body.get("field")) == ((403, "whole_feed_only"), field)
+    assert narrow.post("/feed/online", {"logins": []}).status == 200
 
 
 def test_a_database_that_goes_away_is_answered_with_503_and_comes_back(

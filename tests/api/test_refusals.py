@@ -283,6 +283,8 @@ NOT_MET_OVER_HTTP = {
     "ledger_exists",
     "bad_ledger",
     "bad_file",
+    "bad_csv",
+    "repeated_login",
     "bad_row",
     "key_taken",
     "simulation_goes_back",

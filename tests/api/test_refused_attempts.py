@@ -15,6 +15,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from api.database import Database
+from api.problems import ITEMS_KEPT
 from api.refusal_log import RefusalLog
 from projections import refusals
 from projections.refusals import Refused
@@ -362,6 +363,65 @@ class TestStoring:
 
         assert asyncio.run(run()) == (2, 3)
         assert ledger.rows("SELECT code FROM refusals ORDER BY number") == [("a",), ("b",)]
+
+    def test_one_that_cannot_be_stored_takes_no_other_with_it(self, ledger: LedgerUnderTest) -> None:
+        codes = [f"c{number}" for number in range(7)]
+
+        async def run() -> int:
+            async with _log(ledger) as (log, _):
+                for code in codes:
+                    log.note(attempt(code))
+                log.note(attempt("no\0text"))
+                log.note(attempt("last"))
+                await settled(lambda: log.waiting == 0)
+                return log.dropped
+
+        assert asyncio.run(asyncio.wait_for(run(), HANG_S)) == 1
+        found = ledger.rows("SELECT number, code FROM refusals ORDER BY number")
+        assert found == list(enumerate([*codes, "last"], start=1))
+
+
+class TestOneCall:
+    def test_of_one_call_so_many_of_each_code_are_kept_and_all_are_counted(
+        self, served: Served, admin: Caller
+    ) -> None:
+        outside, number = admin.open(), ITEMS_KEPT + 10
+        narrow = served.caller("feed", "--groups", "vip")
+        deals = [{"dealId": f"flood-{n}", "login": outside, "profit": 1} for n in range(number)]
+        before = counted(served, "outside_mask")
+        told = narrow.post("/feed/deals", {"deals": deals})
+        assert len(told["errors"]) == number
+        assert counted(served, "outside_mask") == before + number
+        stored(admin)
+        assert served.ledger.value(_KEPT_OF, narrow.key_id) == ITEMS_KEPT
+
+    def test_a_batch_is_held_to_the_same(self, served: Served, admin: Caller) -> None:
+        outside, narrow = admin.open(), served.caller("manager", "--groups", "vip")
+        body = {"op": "deposit", "login": outside, "amount": 1}
+        before = counted(served, "outside_mask")
+        narrow.batch(*({**body, "requestId": new_id()} for _ in range(ITEMS_KEPT + 10)))
+        assert counted(served, "outside_mask") == before + ITEMS_KEPT + 10
+        stored(admin)
+        assert served.ledger.value(_KEPT_OF, narrow.key_id) == ITEMS_KEPT
+
+    def test_a_login_told_twice_is_refused_once(self, served: Served, admin: Caller) -> None:
+        outside, mine = admin.open(), admin.open("vip")
+        narrow = served.caller("feed", "--groups", "vip")
+        told = narrow.post("/feed/online", {"logins": [outside, mine, outside, mine, outside]})
+        assert (told["accepted"], told["ignored"]) == (1, 3)
+        assert [(error["index"], error["code"]) for error in told["errors"]] == [(0, "outside_mask")]
+        stored(admin)
+        assert served.ledger.value(_KEPT_OF, narrow.key_id) == 1
+
+
+_KEPT_OF = "SELECT count(*) FROM refusals WHERE key_id = %s"
+
+
+def counted(served: Served, code: str) -> int:
+    """Give how many refusals of a code the metrics count."""
+    text = served.http.get(served.url + "/metrics").text
+    found = re.search(rf'^fundledger_refusals_total{{code="{code}"}} (\d+)', text, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def test_numbers_come_in_the_order_of_commit_also_from_two_processes(ledger: LedgerUnderTest) -> None:

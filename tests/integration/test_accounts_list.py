@@ -161,18 +161,19 @@ def _sum_up(ledger: LedgerUnderTest) -> None:
         " sum(storage), sum(commission), sum(margin) FROM figures GROUP BY 1, 2"
     )
     ledger.rows(
-        "INSERT INTO feed_streams (stream, epoch, seq, gaps, received_at) VALUES ('positions', 1, 1, 0, %s)"
-        " ON CONFLICT (stream) DO UPDATE SET received_at = excluded.received_at",
+        "INSERT INTO feed_streams (stream, epoch, seq, gaps, as_of) VALUES ('positions', 1, 1, 0, %s)"
+        " ON CONFLICT (stream) DO UPDATE SET as_of = excluded.as_of",
         TODAY,
     )
+    ledger.rows("UPDATE valuation SET defined = 1")
     for (base, profit), (bid, ask) in QUOTES.items():
-        define = "INSERT INTO symbols VALUES (%s, 1, 1, 5, 100000, %s, %s, 1, 0, 0, 0, 'full', '')"
-        ledger.rows(define, base + profit, base, profit)
-        _quote(ledger, base + profit, bid, ask)
-    _quote(ledger, "GOLD", "2000.1", "2000.2")
+        _quote(ledger, base + profit, bid, ask, base=base, profit=profit)
+    _quote(ledger, "GOLD", "2000.1", "2000.2", base="USD", profit="USD")
 
 
-def _quote(ledger: LedgerUnderTest, symbol: str, bid: str, ask: str) -> None:
+def _quote(ledger: LedgerUnderTest, symbol: str, bid: str, ask: str, *, base: str, profit: str) -> None:
+    define = "INSERT INTO symbols VALUES (%s, 1, 1, 5, 100000, %s, %s, 1, 0, 0, 0, 'full', '')"
+    ledger.rows(define, symbol, base, profit)
     columns = "symbol, bid, ask, quoted_at, received_at"
     ledger.rows(f"INSERT INTO quotes ({columns}) VALUES (%s, %s, %s, %s, %s)", symbol, bid, ask, TODAY, TODAY)
 
@@ -511,7 +512,7 @@ def test_what_is_asked_of_groups_and_flags_alone_comes_from_the_sums_that_are_ke
         return quiet.ask(question).totals.by_currency["USD"].totals["balance"]
 
     assert balance() == 0
-    ledger.rows("UPDATE totals SET balance = 7 WHERE group_name = 'STD-USD'")  # no account has it
+    ledger.rows("UPDATE totals_added SET balance = 7 WHERE group_name = 'STD-USD'")  # no account has it
     assert balance() == 7
     assert balance(whereNot=[["magic", 1]]) == 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -12,7 +13,12 @@ from psycopg import AsyncConnection
 
 from api.database import Database
 from api.feed import Feed
-from ledger.refusals import ManagerOffline, Refusal
+from api.simulation import choose_clock
+from ledger.definitions import Definitions
+from ledger.refusals import ManagerOffline, Refusal, ValidationError
+from projections import valuation
+from projections.feed import ItemRefused
+from projections.totals import read_fed_at
 from tests.drive import HANG_S, Clock, settled
 from tests.feeding import (
     FeedUnderTest,
@@ -29,6 +35,7 @@ from tests.make import NOW, deposit, key
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from projections.feed import Message
     from tests.drive import LedgerUnderTest
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +52,13 @@ async def feed(ledger: LedgerUnderTest) -> AsyncIterator[FeedUnderTest]:
 def bid(feed: FeedUnderTest, symbol: str = "EURUSD") -> str:
     """Give the bid of a symbol."""
     return str(feed.ledger.value("SELECT bid FROM quotes WHERE symbol = %s", symbol))
+
+
+async def refused(feed: FeedUnderTest, code: str, message: Message) -> None:
+    """Have a message refused as a whole."""
+    with pytest.raises(Refusal) as told:
+        await feed.take(message)
+    assert told.value.code == code
 
 
 # Numbers.
@@ -206,7 +220,7 @@ async def test_a_snapshot_cut_off_in_the_middle_leaves_the_old_one_until_a_newer
 async def test_a_part_that_comes_late_or_again_changes_nothing(feed: FeedUnderTest) -> None:
     await feed.take(snapshot(position(1), part_of="a", final=False))
     await feed.take(snapshot(position(2), part_of="b", final=False))
-    assert await feed.said(snapshot(position(9), part_of="a")) == (0, 1, [])
+    await refused(feed, "snapshot_void", snapshot(position(9), part_of="a"))
     await feed.take(snapshot(position(3), part_of="b"))
     before = feed.observed()
     assert await feed.said(snapshot(position(3), part_of="b")) == (0, 1, [])
@@ -215,12 +229,105 @@ async def test_a_part_that_comes_late_or_again_changes_nothing(feed: FeedUnderTe
     assert feed.tickets() == [2, 3]
 
 
-async def test_numbered_snapshots_may_all_have_the_same_id(feed: FeedUnderTest) -> None:
+async def test_an_id_that_is_over_never_begins_again_but_in_another_epoch(feed: FeedUnderTest) -> None:
     await feed.take(snapshot(position(1), part_of="all", seq=1))
-    await feed.take(snapshot(position(2), part_of="all", final=False, seq=2))
+    assert await feed.said(snapshot(position(2), part_of="all", final=False, seq=2)) == (0, 1, [])
+    assert await feed.said(snapshot(position(2), part_of="all")) == (0, 1, [])
     assert feed.tickets() == [1]
-    await feed.take(snapshot(position(3), part_of="all", seq=3))
-    assert feed.tickets() == [2, 3]
+    await feed.take(snapshot(position(3), part_of="all", epoch=1, seq=1))
+    assert feed.tickets() == [3]
+
+
+async def test_a_snapshot_does_not_go_on_in_another_epoch(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1), position(2), epoch=1))
+    await feed.take(snapshot(position(1), part_of="s", final=False))
+    await feed.take(delta(epoch=2))
+    await refused(feed, "snapshot_void", snapshot(position(2), part_of="s"))
+    assert feed.tickets() == [1, 2]
+
+
+async def test_a_void_id_is_refused_with_and_without_a_number(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1), seq=1))
+    await feed.take(snapshot(position(2), part_of="a", final=False, seq=2))
+    await feed.take(snapshot(position(3), part_of="b", final=False, seq=3))
+    await refused(feed, "snapshot_void", snapshot(position(4), part_of="a", seq=4))
+    await refused(feed, "snapshot_void", snapshot(position(4), part_of="a"))
+    await refused(feed, "snapshot_void", snapshot(position(2), part_of="a", final=False, seq=2))
+    assert feed.tickets() == [1]
+    await feed.take(snapshot(position(5), part_of="b", seq=5))
+    assert feed.tickets() == [3, 5]
+
+
+async def test_a_snapshot_that_begins_after_a_gap_may_lack_its_first_part(feed: FeedUnderTest) -> None:
+    await feed.take(snapshot(position(1), position(2), seq=1))
+    await refused(feed, "snapshot_incomplete", snapshot(position(2), part_of="a", seq=3))
+    await refused(feed, "snapshot_void", snapshot(position(1), part_of="a", final=False, seq=2))
+    assert feed.tickets() == [1, 2]
+    await feed.take(snapshot(position(1), part_of="b", final=False, seq=4))
+    await feed.take(snapshot(position(3), part_of="b", seq=5))
+    assert feed.tickets() == [1, 3]
+    await feed.take(snapshot(position(9), seq=20))
+    assert feed.tickets() == [9]
+
+
+async def test_two_senders_of_snapshots_by_turns_never_mix_theirs(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1), position(2), position(3, login=1003)))
+    standard, vip = key("standard").access, key("vip").access
+    await feed.take(snapshot(position(1), part_of="a", final=False, access=standard))
+    await feed.take(snapshot(position(3, login=1003), part_of="b", final=False, access=vip))
+    await refused(feed, "snapshot_void", snapshot(position(2), part_of="a", access=standard))
+    await feed.take(snapshot(position(4, login=1003), part_of="b", access=vip))
+    assert feed.tickets() == [1, 2, 3, 4]
+
+
+async def test_a_position_that_a_snapshot_tells_wrongly_stays_as_it_was(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1, profit="-90"), position(2), position(3), position(4)))
+    told = snapshot(position(1, profit="-90.001"), position(2, "SILVER"), position(5, login=404), position(6))
+    refusals = [(0, "too_many_decimals"), (1, "unknown_symbol"), (2, "unknown_login")]
+    assert await feed.said(told) == (1, 0, refusals)
+    assert (feed.tickets(), feed.figures()["profit"]) == ([1, 2, 6], -9000)
+
+
+async def test_a_position_that_one_part_tells_wrongly_may_be_told_by_the_next(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1), position(2)))
+    wrong = snapshot(position(1, "SILVER"), position(2, "SILVER"), part_of="s", final=False)
+    assert (await feed.said(wrong))[0] == 0
+    await feed.take(snapshot(position(1, lots="7"), part_of="s"))
+    assert feed.ledger.rows("SELECT ticket, lots::text FROM positions ORDER BY 1") == [(1, "7"), (2, "1")]
+
+
+async def test_a_part_with_an_item_without_a_ticket_voids_its_snapshot(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1), position(2)))
+    nobody = [ItemRefused(1, ValidationError("missing_field", "ticket must be there", field="ticket"))]
+    await feed.take(snapshot(position(1), part_of="s", final=False))
+    await refused(feed, "bad_ticket", snapshot(position(3), part_of="s", final=False, refused=nobody))
+    await refused(feed, "snapshot_void", snapshot(position(4), part_of="s"))
+    await refused(feed, "bad_ticket", snapshot(position(3), seq=1, refused=nobody))
+    assert feed.tickets() == [1, 2]
+    assert await feed.said(snapshot(position(3), seq=1)) == (1, 0, [])
+
+
+async def test_a_snapshot_of_which_nothing_came_for_a_minute_is_void(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1)))
+    await feed.take(snapshot(position(2), part_of="s", final=False))
+    feed.now = NOW + timedelta(seconds=60)
+    await feed.take(snapshot(position(3), part_of="s", final=False))
+    feed.now = NOW + timedelta(seconds=121)
+    await feed.take(delta(position(4)))
+    await feed.take(delta(closed=[4, 5]))
+    assert feed.ledger.rows("SELECT * FROM position_parts") == []
+    await refused(feed, "snapshot_void", snapshot(position(3), part_of="s"))
+    assert feed.tickets() == [1]
+
+
+async def test_a_snapshot_is_void_also_where_nothing_comes_at_all(feed: FeedUnderTest) -> None:
+    await feed.take(snapshot(position(2), part_of="s", final=False))
+    assert await feed.intake.idle(feed.connection, NOW + timedelta(seconds=60))
+    feed.now = NOW + timedelta(seconds=61)
+    assert not await feed.intake.idle(feed.connection, feed.now)
+    await feed.outcomes()
+    assert feed.ledger.rows("SELECT * FROM position_parts") == []
+    assert await feed.intake.idle(feed.connection, feed.now)
 
 
 async def test_a_snapshot_of_which_a_part_was_missed_never_replaces_anything(feed: FeedUnderTest) -> None:
@@ -229,7 +336,7 @@ async def test_a_snapshot_of_which_a_part_was_missed_never_replaces_anything(fee
     [outcome] = await feed.outcomes(snapshot(position(4), part_of="b", seq=4))
     assert isinstance(outcome, Refusal)
     assert (outcome.code, feed.tickets()) == ("snapshot_incomplete", [1])
-    assert (await feed.stream("positions")).seq == 2
+    assert ((await feed.stream("positions")).seq, (await feed.stream("positions")).gaps) == (4, 1)
     await feed.take(snapshot(position(5), part_of="c", seq=5))
     assert feed.tickets() == [5]
 
@@ -274,6 +381,110 @@ async def test_a_key_of_single_logins_replaces_only_theirs(feed: FeedUnderTest) 
     assert feed.tickets() == [2]
 
 
+async def test_a_key_takes_and_closes_no_ticket_that_is_staged_for_another(feed: FeedUnderTest) -> None:
+    standard = key("standard").access
+    await feed.take(snapshot(position(9, login=1003), part_of="s", final=False))
+    stolen = delta(position(9, lots="50"), closed=[9, 10], access=standard)
+    assert await feed.said(stolen) == (0, 1, [(0, "outside_mask"), (0, "outside_mask")])
+    await feed.take(snapshot(position(10, login=1003), part_of="s"))
+    assert feed.ledger.rows("SELECT ticket, login FROM positions ORDER BY 1") == [(9, 1003), (10, 1003)]
+
+
+async def test_a_key_that_does_not_speak_for_all_numbers_nothing_and_tells_no_quotes(
+    feed: FeedUnderTest,
+) -> None:
+    before = feed.observed()
+    for narrow in (key("yen").access, key(logins=[1001]).access):
+        for message in (
+            quotes(("EURUSD", "1", "1"), access=narrow),
+            quotes(access=narrow),
+            delta(access=narrow, epoch=9),
+            delta(access=narrow, seq=9),
+            online(access=narrow, seq=9),
+        ):
+            await refused(feed, "whole_feed_only", message)
+    assert feed.observed() == before
+
+
+async def test_a_refused_number_does_not_undo_the_one_before_it(feed: FeedUnderTest) -> None:
+    await feed.outcomes(delta(seq=7), delta(seq=8, access=key("yen").access))
+    assert (await feed.stream("positions")).seq == 7
+
+
+# Up to when the positions are known.
+
+
+async def fed_after(feed: FeedUnderTest, *messages: Message) -> bool:
+    """Tell whether messages of a minute later make the positions known up to then."""
+    await feed.take(delta(position(1)))
+    feed.now = NOW + timedelta(seconds=50)
+    await feed.outcomes(*messages)
+    fed_at = await read_fed_at(feed.connection)
+    assert fed_at in (NOW, feed.now)
+    return fed_at == feed.now
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        delta(position(2, login=404)),
+        snapshot(part_of="s", final=False),
+        delta(access=key("yen").access),
+        delta(position(2), access=key("standard").access),
+        snapshot(access=key(logins=[1001]).access),
+        snapshot(position(2, "SILVER")),
+        delta(position(2), seq=1, epoch=-1),
+    ],
+)
+async def test_what_tells_nothing_of_all_positions_does_not_make_them_fresh(
+    feed: FeedUnderTest, message: Message
+) -> None:
+    assert not await fed_after(feed, message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [delta(), delta(position(2)), delta(position(2), position(3, login=404)), snapshot(), delta(closed=[77])],
+)
+async def test_a_delta_a_finished_snapshot_and_a_sign_of_life_make_positions_fresh(
+    feed: FeedUnderTest, message: Message
+) -> None:
+    assert await fed_after(feed, message)
+
+
+async def test_the_final_part_makes_positions_fresh(feed: FeedUnderTest) -> None:
+    assert await fed_after(feed, snapshot(part_of="s", final=False), snapshot(part_of="s"))
+
+
+async def test_figures_of_older_definitions_are_as_of_no_time(feed: FeedUnderTest) -> None:
+    await feed.take(delta(position(1)))
+    assert await read_fed_at(feed.connection) == NOW
+    feed.ledger.rows('UPDATE symbols SET margin_rate = 500, "position" = 99 WHERE symbol = %s', "GOLD")
+    assert await read_fed_at(feed.connection) is None
+    await feed.outcomes()
+    assert await read_fed_at(feed.connection) == NOW
+
+
+async def test_a_definition_made_while_a_call_is_taken_is_valued_by_the_next(
+    feed: FeedUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await feed.take(quotes(("GOLD", "2", "2")))
+    await feed.take(delta(position(1, "GOLD", at="1")))
+    defined = valuation.defined
+
+    async def then_another(connection: AsyncConnection[Any]) -> int:
+        """Read the definitions; right then another is made."""
+        monkeypatch.undo()
+        position = await defined(connection)
+        feed.ledger.rows('UPDATE symbols SET contract_size = 10, "position" = 99 WHERE symbol = %s', "GOLD")
+        return position
+
+    monkeypatch.setattr(valuation, "defined", then_another)
+    await feed.take(quotes(("EURUSD", "1", "1")))
+    assert await read_fed_at(feed.connection) is None
+    assert not await feed.intake.idle(feed.connection, NOW)
+
+
 # Who is online.
 
 
@@ -291,7 +502,7 @@ async def test_the_last_call_says_who_is_online(feed: FeedUnderTest) -> None:
 async def test_a_refused_message_leaves_those_beside_it_alone(feed: FeedUnderTest) -> None:
     await feed.take(snapshot(position(1), part_of="s", final=False, seq=1))
     outcomes = await feed.outcomes(
-        quotes(("EURUSD", "1.2", "1.2")), snapshot(part_of="s", seq=3), delta(position(2), seq=2)
+        quotes(("EURUSD", "1.2", "1.2")), snapshot(part_of="s", seq=3), delta(position(2), seq=4)
     )
     assert [isinstance(outcome, Refusal) for outcome in outcomes] == [False, True, False]
     assert (feed.tickets(), feed.figures()["profit"]) == ([2], 1000000)
@@ -357,6 +568,26 @@ async def test_two_services_take_a_message_once(feed: FeedUnderTest) -> None:
             again = asyncio.create_task(other.said(delta(position(1), seq=5)))
             await until_waiting(feed.ledger)
         assert await again == (0, 1, [])
+
+
+async def test_the_time_is_read_when_the_streams_are_held_and_never_goes_back(feed: FeedUnderTest) -> None:
+    feed.now = NOW + timedelta(seconds=2)
+    await feed.take(quotes(("EURUSD", "1.2", "1.2"), seq=1))
+    feed.now = NOW + timedelta(seconds=1)  # another service's clock
+    assert await feed.said(quotes(("EURUSD", "1.3", "1.3"), seq=2)) == (1, 0, [])
+    assert (await feed.stream("quotes")).received_at == NOW + timedelta(seconds=2)
+
+
+async def test_a_simulated_ledger_goes_on_from_the_last_that_its_feed_told(feed: FeedUnderTest) -> None:
+    async with feed.ledger.desk() as desk:
+        await desk.book(deposit(100))
+    feed.now = NOW + timedelta(days=1)
+    await feed.take(quotes(("EURUSD", "1.2", "1.2", 86_410)))
+    simulated = Definitions(simulated_from=NOW)
+    now = await choose_clock(feed.connection, simulated, None)
+    assert now() >= feed.now + timedelta(seconds=10)
+    with pytest.raises(Refusal, match="last recorded time"):
+        await choose_clock(feed.connection, simulated, feed.now)
 
 
 async def test_a_message_that_cannot_be_stored_harms_no_other(ledger: LedgerUnderTest) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.commands import DisableAccount, EnableAccount, UpdateAccount
 from ledger.funding import BALANCE_MAX
-from projections import rebuild
+from projections import batch, rebuild
 from tests.drive import Clock
 from tests.make import (
     adjust,
@@ -39,15 +39,18 @@ SUMS = """
 SELECT group_name, enable, {count}, sum(balance), sum(credit),
     sum(CASE WHEN balance_day = %s THEN balance_before_day ELSE balance END),
     sum(CASE WHEN balance_month = %s THEN balance_before_month ELSE balance END)
-FROM {table} GROUP BY 1, 2 HAVING {count} <> 0 ORDER BY 1, 2
+FROM ({table}) AS kept GROUP BY 1, 2 HAVING {count} <> 0 ORDER BY 1, 2
 """
 GROUPS = ("standard", "vip", "gold")
 LOGINS = range(1001, 1009)
 
 
 def sums(ledger: LedgerUnderTest, table: str, day: date) -> list[tuple[Any, ...]]:
-    count = "count(*)" if table == "accounts" else "sum(accounts)"
-    return ledger.rows(SUMS.format(table=table, count=count), day, day.replace(day=1))
+    if table == "accounts":
+        query = SUMS.format(table="TABLE accounts", count="count(*)")
+    else:
+        query = SUMS.format(table="TABLE totals UNION ALL TABLE totals_added", count="sum(accounts)")
+    return ledger.rows(query, day, day.replace(day=1))
 
 
 def agrees(ledger: LedgerUnderTest, day: date) -> None:
@@ -106,9 +109,10 @@ async def test_a_weekend_and_a_change_of_clock_leave_the_totals_right(ledger: Le
                 await desk.book(deposit(1))
             clock.forward(hours=24)
     [[day, trading_day]] = ledger.rows("SELECT server_day, trading_day FROM history ORDER BY 1 DESC LIMIT 1")
-    totals = ledger.rows(SUMS.format(table="totals", count="sum(accounts)"), trading_day, day.replace(day=1))
-    assert totals == ledger.rows(
-        SUMS.format(table="accounts", count="count(*)"), trading_day, day.replace(day=1)
+    days = (trading_day, day.replace(day=1))
+    kept = SUMS.format(table="TABLE totals UNION ALL TABLE totals_added", count="sum(accounts)")
+    assert ledger.rows(kept, *days) == ledger.rows(
+        SUMS.format(table="TABLE accounts", count="count(*)"), *days
     )
     assert list(rebuild.verify(ledger.database_url, ledger.name)) == []
 
@@ -130,8 +134,28 @@ async def test_sums_beyond_a_bigint_are_exact(ledger: LedgerUnderTest) -> None:
         await desk.book(define_group())
         await desk.writer.submit_bulk([request(open_account(1001 + n)) for n in range(3)])
     ledger.rows("UPDATE accounts SET balance = %s", BALANCE_MAX - cents(1))
-    ledger.rows("UPDATE totals SET balance = %s", 3 * (BALANCE_MAX - cents(1)))
+    ledger.rows("UPDATE totals_added SET balance = %s", 3 * (BALANCE_MAX - cents(1)))
     async with ledger.desk() as desk:
         batch = [request(deposit("0.5", login=1001 + n)) for n in range(3)]
         await desk.writer.submit_bulk(batch)
-    assert ledger.value("SELECT sum(balance) FROM totals") == 3 * (BALANCE_MAX - cents("0.5"))
+    kept = "SELECT sum(balance) FROM (TABLE totals UNION ALL TABLE totals_added) AS kept"
+    assert ledger.value(kept) == 3 * (BALANCE_MAX - cents("0.5"))
+
+
+async def test_what_batches_add_is_put_together_now_and_then(
+    ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "ADDED_MAX", 7)
+    async with ledger.desk() as desk:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        for n in range(1, 30):
+            await desk.book(deposit(n))
+            assert ledger.value("SELECT count(*) FROM totals_added") <= 7
+            assert ledger.value("SELECT count(*) FROM daily_added") <= 7
+            agrees(ledger, desk.clock().date())
+    daily = (
+        "SELECT sum(operations), sum(balance_change) FROM (TABLE daily UNION ALL TABLE daily_added) AS kept"
+    )
+    assert ledger.rows(daily) == [(29, cents(435))]
+    assert list(rebuild.verify(ledger.database_url, ledger.name)) == []

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import json
-from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from random import Random
@@ -22,17 +21,16 @@ from projections.accounts import PERSONAL, STRUCTURE
 from projections.accounts_filter import Filter
 from projections.accounts_scope import resolve
 from projections.batch import BatchViews
-from projections.history import snapshot
 from projections.totals import Moment
-from projections.users_export import CHUNK, export_lines
+from projections.users_export import STEP, export_lines, read_start
 from tests import accounts_model as model
 from tests.drive import Clock, LedgerUnderTest
 from tests.make import credit, define_group, define_server, deposit, open_account, transfer, withdraw
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from projections.users_export import Format
+    from projections.users_export import Format, Rest
     from tests.drive import Desk
 
 pytestmark = pytest.mark.anyio
@@ -115,18 +113,31 @@ async def connection(broker: LedgerUnderTest) -> AsyncIterator[AsyncConnection[A
         yield connection
 
 
-async def exported(
+async def nothing() -> None:
+    """Rest not at all."""
+
+
+async def exporting(
     connection: AsyncConnection[Any],
-    form: Format,
+    form: Format = "json",
     *,
     mask: Mask = ALL,
     access: Access = EVERYTHING,
     personal: bool = True,
-) -> str:
-    """Export as a caller would; give the text."""
+    moment: Moment = MOMENT,
+    rest: Rest = nothing,
+    span: int = 25,
+) -> AsyncGenerator[list[bytes], None]:
+    """Begin an export as a caller would."""
     definitions = await BatchViews().load_definitions(connection)
     scope = resolve(Filter(group_mask=mask, access=access), definitions)
-    lines = export_lines(connection, scope, MOMENT, form=form, personal=personal)
+    start = await read_start(connection)
+    return export_lines(connection, scope, moment, start, form=form, personal=personal, rest=rest, span=span)
+
+
+async def exported(connection: AsyncConnection[Any], form: Format = "json", **how: Any) -> str:
+    """Export to the end; give the text."""
+    lines = await exporting(connection, form, **how)
     return b"".join([line async for some in lines for line in some]).decode()
 
 
@@ -223,52 +234,103 @@ async def test_nothing_matches_a_mask_that_selects_nothing(connection: AsyncConn
     assert await exported(connection, "csv", access=access) == ""
 
 
-# One moment.
+# One position.
 
 
-@pytest.fixture
-async def crowd(ledger: LedgerUnderTest) -> LedgerUnderTest:
-    """Give a ledger with more accounts than go together in a chunk."""
-    async with ledger.desk() as desk:
-        await desk.book(define_group())
-        await desk.book(open_account(1))
-        await desk.book(open_account(100_000))
-        await desk.book(deposit("900", login=100_000))
+async def lively(ledger: LedgerUnderTest, desk: Desk, clock: Clock) -> None:
+    """Open twelve accounts and book on them for some days, up to the 30th of October."""
+    await desk.book(define_group())
+    for login in range(1, 13):
+        await desk.book(open_account(login))
+        await desk.book(deposit(100 + login, login=login))
+    clock.forward(days=1)
+    for login in range(1, 13, 2):
+        await desk.book(deposit(10, login=login))
+        await desk.book(credit(3, login=login))
+    clock.forward(days=1)
+    for login in range(1, 13, 3):
+        await desk.book(withdraw(7, login=login))
     ledger.rows(
-        "INSERT INTO accounts SELECT (jsonb_populate_record(a, jsonb_build_object('login', n))).*"
-        " FROM accounts a, generate_series(2, 40000) n WHERE login = 1"
+        "INSERT INTO figures SELECT login, 'standard', true, 1, 0, 500, -1, -2, 300, %s FROM accounts", START
     )
-    ledger.rows(
-        "INSERT INTO profiles SELECT (jsonb_populate_record(p, jsonb_build_object('login', n))).*"
-        " FROM profiles p, generate_series(2, 40000) n WHERE login = 1"
-    )
-    return ledger
 
 
-async def test_money_that_moves_meanwhile_is_neither_there_twice_nor_missing(
-    crowd: LedgerUnderTest,
-) -> None:
+async def stir(desk: Desk, clock: Clock, chance: Random) -> None:
+    """Book this and that on any account, on this day, the next, and in another month."""
+    for _ in range(12):
+        login, other = chance.sample(range(1, 13), 2)
+        moves = (
+            deposit(5, login=login),
+            withdraw(2, login=login),
+            credit(4, login=login),
+            credit(-1, login=login),
+            transfer(6, source=login, target=other),
+        )
+        await desk.outcome(chance.choice(moves))
+        clock.forward(hours=chance.choice([0, 0, 5, 30]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_is_booked_meanwhile_changes_no_line(ledger: LedgerUnderTest, seed: int) -> None:
+    chance, clock = Random(seed), Clock(datetime(2026, 10, 28, 9, tzinfo=UTC))
     async with (
-        crowd.desk() as desk,
-        await AsyncConnection.connect(crowd.service, autocommit=True) as connection,
-        snapshot(connection),
+        ledger.desk(clock=clock) as desk,
+        await AsyncConnection.connect(ledger.service, autocommit=True) as connection,
     ):
-        scope = resolve(Filter(), await BatchViews().load_definitions(connection))
-        lines = export_lines(connection, scope, MOMENT, form="json", personal=True)
+        await lively(ledger, desk, clock)
+        moment = Moment(now=clock.now, server_day=clock.now.date(), trading_day=clock.now.date())
+        before = await exported(connection, moment=moment)
+        lines = await exporting(connection, moment=moment, span=3)
+        found = []
+        async for some in lines:
+            found += some
+            await stir(desk, clock, chance)
+        assert b"".join(found).decode() == before
+        assert await exported(connection, moment=moment) != before
+
+
+async def test_money_that_moves_meanwhile_is_neither_there_twice_nor_missing(ledger: LedgerUnderTest) -> None:
+    async with (
+        ledger.desk() as desk,
+        await AsyncConnection.connect(ledger.service, autocommit=True) as connection,
+    ):
+        await desk.book(define_group())
+        for login in (1, 2, 3, 4):
+            await desk.book(open_account(login))
+        await desk.book(deposit(900, login=4))
+        lines = await exporting(connection, span=2)
         rows = [json.loads(line) for line in await anext(lines)]
-        assert len(rows) == CHUNK
-        await desk.book(transfer(500, source=100_000, target=1))
-        await desk.book(transfer(400, source=100_000, target=30_000))
+        await desk.book(transfer(500, source=4, target=1))
+        await desk.book(transfer(300, source=4, target=3))
         rows += [json.loads(line) for some in [some async for some in lines] for line in some]
-    assert len(rows) == 40_001
+    assert [row[0] for row in rows] == [1, 2, 3, 4]
     assert sum(row[STRUCTURE.index("balance")] for row in rows) == 900
 
 
-async def test_an_export_that_is_given_up_leaves_its_connection_ready(crowd: LedgerUnderTest) -> None:
-    async with await AsyncConnection.connect(crowd.service, autocommit=True) as connection:
-        async with snapshot(connection):
-            scope = resolve(Filter(), await BatchViews().load_definitions(connection))
-            async with aclosing(export_lines(connection, scope, MOMENT, form="csv", personal=True)) as lines:
-                assert len(await anext(lines)) == CHUNK
-        assert connection.info.transaction_status == TransactionStatus.IDLE
-        assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+async def test_no_transaction_stays_open_from_step_to_step(broker: LedgerUnderTest) -> None:
+    async with await AsyncConnection.connect(broker.service, autocommit=True) as connection:
+        async for _ in await exporting(connection):
+            assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+async def test_an_export_that_is_given_up_leaves_its_connection_ready(broker: LedgerUnderTest) -> None:
+    async def give_up() -> None:
+        raise ZeroDivisionError
+
+    broker.rows(
+        "INSERT INTO profiles SELECT (jsonb_populate_record(p, jsonb_build_object('login', n))).*"
+        f" FROM profiles p, generate_series(9000, {9000 + STEP}) n WHERE login = {LOGINS[0]}"
+    )
+    broker.rows(
+        "INSERT INTO accounts SELECT (jsonb_populate_record(a, jsonb_build_object('login', n))).*"
+        f" FROM accounts a, generate_series(9000, {9000 + STEP}) n WHERE login = {LOGINS[0]}"
+    )
+    try:
+        async with await AsyncConnection.connect(broker.service, autocommit=True) as connection:
+            with pytest.raises(ZeroDivisionError):
+                await exported(connection, rest=give_up, span=2 * STEP)
+            assert connection.info.transaction_status == TransactionStatus.IDLE
+            assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+    finally:
+        broker.rows("DELETE FROM accounts WHERE login >= 9000")
+        broker.rows("DELETE FROM profiles WHERE login >= 9000")

@@ -319,7 +319,7 @@ class Naive:
 
     def _rates(self) -> Rates:
         pairs = [
-            Pair(name, base, profit, (Fraction(quote.bid) + Fraction(quote.ask)) / 2, NOW)
+            Pair(name, base, profit, Fraction(quote.bid), Fraction(quote.ask), NOW)
             for name, (base, profit, _) in SYMBOLS.items()
             if name.startswith(base + profit) and (quote := self.quotes.get(name))
         ]

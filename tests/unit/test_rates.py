@@ -13,7 +13,8 @@ from tests.make import NOW
 
 def quoted(symbol: str, mid: str | Fraction, *, age_s: float = 0) -> Pair:
     """Quote a symbol that is named after its currencies."""
-    return Pair(symbol, symbol[:3], symbol[3:6], Fraction(mid), NOW - timedelta(seconds=age_s))
+    price = Fraction(mid)
+    return Pair(symbol, symbol[:3], symbol[3:6], price, price, NOW - timedelta(seconds=age_s))
 
 
 def rates(*pairs: Pair, book_currency: str = "USD") -> Rates:

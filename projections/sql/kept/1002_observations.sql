@@ -31,21 +31,24 @@ CREATE TABLE positions (
 CREATE INDEX positions_login ON positions (login);
 CREATE INDEX positions_symbol ON positions (symbol);
 
--- The snapshots that have begun, in that order; only the newest may be unfinished. gaps is what its stream had
--- missed when it began: a snapshot of which a part was missed never becomes the open positions.
+-- The snapshots that have begun, in that order: staging, finished or void; only the newest may be staging. gaps is
+-- what its stream had missed when it began: a snapshot of which a part was missed never becomes the open positions.
+-- heard_at is when its last part came.
 CREATE TABLE snapshots (
     epoch bigint NOT NULL,
     snapshot_id text COLLATE "C" NOT NULL,
     "number" bigint NOT NULL,
     gaps bigint NOT NULL,
-    finished boolean NOT NULL,
+    heard_at timestamptz NOT NULL,
+    state text NOT NULL,
     CONSTRAINT snapshots_pkey PRIMARY KEY (epoch, snapshot_id)
 );
 
 CREATE INDEX snapshots_number ON snapshots ("number");
 
 -- The parts of the snapshot that has not been finished; its final part makes them the open positions. What a
--- delta told meanwhile stands here too, closed tickets with open = false, and goes before any part.
+-- delta told meanwhile stands here too and goes before any part. A ticket with open = false stays as it is among
+-- the open positions: a delta has closed it, or a part named it in an item that was refused.
 CREATE TABLE position_parts (
     ticket bigint NOT NULL,
     login bigint NOT NULL,
@@ -70,18 +73,30 @@ CREATE TABLE online (
 );
 
 -- How far each stream of the feed has come. gaps counts the numbers missed. Whoever writes observations locks
--- these rows first, so that two services do so one after the other.
+-- these rows first, so that two services do so one after the other. as_of is up to when all that the stream tells is
+-- known: of the positions, when the last delta was taken, or a snapshot finished, for all accounts.
 CREATE TABLE feed_streams (
     stream text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
     seq bigint,
     gaps bigint NOT NULL,
     received_at timestamptz,
+    as_of timestamptz,
     CONSTRAINT feed_streams_pkey PRIMARY KEY (stream)
 ) WITH (fillfactor = 50);
 
-INSERT INTO feed_streams (stream, epoch, seq, gaps, received_at)
-VALUES ('online', 0, NULL, 0, NULL), ('positions', 0, NULL, 0, NULL), ('quotes', 0, NULL, 0, NULL);
+INSERT INTO feed_streams (stream, epoch, seq, gaps, received_at, as_of)
+VALUES ('online', 0, NULL, 0, NULL, NULL), ('positions', 0, NULL, 0, NULL, NULL), ('quotes', 0, NULL, 0, NULL, NULL);
+
+-- The last definition of a symbol or the server that all figures were valued by, as its position: one row.
+CREATE TABLE valuation (
+    one boolean NOT NULL,
+    defined bigint NOT NULL,
+    CONSTRAINT valuation_pkey PRIMARY KEY (one),
+    CONSTRAINT valuation_one CHECK (one)
+);
+
+INSERT INTO valuation (one, defined) VALUES (true, 0);
 
 -- What each account's open positions add up to; an account without positions has no row, or one of zeros.
 -- quoted_at is the time of the oldest quote that went in, null where none did; unvalued counts the
