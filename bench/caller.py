@@ -18,6 +18,7 @@ from bench.load import WrongAnswer
 from bench.served import Served
 
 PATIENCE_S: Final = 120
+IDLE_S: Final = 2.0
 TAKEN: Final = 256 * 1024
 MOVES: Final = 20
 """How far quotes are from a symbol's first price at most, in ten-thousandths of it."""
@@ -37,6 +38,7 @@ class Caller:
     def __init__(self, service: Served) -> None:
         self._connection = HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_S)
         self._headers = {"authorization": f"Bearer {service.key}"}
+        self._used_at = time.monotonic()
 
     def get(self, path: str) -> Any:
         """Read an answer."""
@@ -76,7 +78,10 @@ class Caller:
 
     def _asked(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
         headers = self._headers if body is None else self._headers | {"content-type": "application/json"}
+        if time.monotonic() - self._used_at > IDLE_S:
+            self._connection.close()  # the service closes it too, and a request may cross that
         self._connection.request(method, path, body, headers)
+        self._used_at = time.monotonic()
         return self._connection.getresponse()
 
     def _answer(self, response: HTTPResponse) -> Any:
