@@ -13,7 +13,7 @@ from litestar.response.base import ASGIResponse
 from api import bodies
 from api.middleware import Ask, request_id_in
 from api.service import Service
-from ledger.commands import Command, money_command
+from ledger.commands import Command, needs_request_id
 from ledger.events import to_json
 from ledger.refusals import NotFound, TooLarge, ValidationError
 
@@ -79,7 +79,7 @@ async def carry_out(request: HttpRequest, command: Command, *, status: int) -> A
     """Have a command carried out, and answer with what it did."""
     service, ask = service_of(request), ask_of(request)
     dry_run = _rehearses(request, command)
-    if service.request_ids_needed and not ask.given and money_command(command):
+    if service.request_ids_needed and not ask.given and needs_request_id(command):
         raise ValidationError(
             "request_id_required", "a money command needs a request id of the caller's", field="x-request-id"
         )
@@ -92,7 +92,7 @@ def _rehearses(request: HttpRequest, command: Command) -> bool:
     """Tell whether the query asks for a dry run, which money commands take."""
     if not request.scope["query_string"]:
         return False
-    if money_command(command):
+    if needs_request_id(command):
         return query_of(request, WriteQuery).dry_run
     query_of(request, NoQuery)
     return False

@@ -66,11 +66,11 @@ class Feed:
         """Have a message taken; give its receipt when the figures that it touched are readable."""
         if self._closing:
             raise offline("closing", "the service is shutting down")
-        if self._items and self._items + 1 + message.size > QUEUE_MAX:
+        if self._items and self._items + message.weight > QUEUE_MAX:
             raise offline("queue_full", "more of the feed waits than the ledger takes")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((message, future))
-        self._items += 1 + message.size
+        self._items += message.weight
         self._arrived.set()
         outcome = await future
         if isinstance(outcome, Refusal):
@@ -92,9 +92,9 @@ class Feed:
     def _next(self) -> list[tuple[Message, asyncio.Future[Outcome]]]:
         batch: list[tuple[Message, asyncio.Future[Outcome]]] = []
         items = 0
-        while self._waiting and (not batch or items + self._waiting[0][0].size < ITEMS_MAX):
+        while self._waiting and (not batch or items + self._waiting[0][0].weight <= ITEMS_MAX):
             batch.append(self._waiting.popleft())
-            items += 1 + batch[-1][0].size
+            items += batch[-1][0].weight
         self._items -= items
         return batch
 

@@ -299,8 +299,8 @@ def limited_key(request: Request) -> str | None:
     return request.caller.key_id if request.caller.access.amount_day_max is not None else None
 
 
-def money_command(command: Command) -> bool:
-    """Tell whether the command moves money, so that its request id has to come from the caller."""
+def needs_request_id(command: Command) -> bool:
+    """Tell whether a caller has to name the request: where money moves, but for deals, which have a name."""
     return isinstance(command, Note | Reverse | ExpireCredit)
 
 

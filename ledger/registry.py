@@ -1,4 +1,4 @@
-"""The rules of everything that is not money: accounts, groups, the server's clock, keys."""
+"""The rules of everything that is not money: accounts, groups, symbols, the server's clock, keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups, the server's clock and keys as rows: how their events change them, and how they are read."""
+"""Groups, symbols, the server's clock and keys as rows: how events change them, and how they are read."""
 
 from __future__ import annotations
 

@@ -49,8 +49,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """How many items the message has."""
-        raise NotImplementedError
+        """How many items the message has: those refused, and those that its kind of message adds."""
+        return len(self.refused)
+
+    @property
+    def weight(self) -> int:
+        """What it takes of the queue: an empty message is one too."""
+        return 1 + self.size
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,7 @@ def turning(book: Book) -> list[Statement]:
     if previous is not None and _present(present) != _present(previous):
         statements.append(put_together())
         statements.append((_FOLD, {"day": present.trading_day, "month": _first(present.server_day)}))
+        statements.append(put_together())
     return statements
 
 

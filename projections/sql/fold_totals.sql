@@ -1,4 +1,5 @@
--- At the first write of another day: sums of days and months that are over go together into -infinity.
+-- At the first write of another day: sums of days and months that are over go together into -infinity, among
+-- what has been added.
 WITH over AS (
     DELETE FROM totals
     WHERE balance_day NOT IN ('-infinity', %(day)s) OR balance_month NOT IN ('-infinity', %(month)s)
@@ -11,17 +12,10 @@ WITH over AS (
         CASE WHEN balance_day = %(day)s THEN balance_before_day ELSE balance END AS balance_before_day,
         CASE WHEN balance_month = %(month)s THEN balance_before_month ELSE balance END AS balance_before_month
 )
-INSERT INTO totals AS t (
+INSERT INTO totals_added (
     group_name, enable, balance_day, balance_month, accounts, balance, credit, balance_before_day,
     balance_before_month
 )
-SELECT group_name, enable, balance_day, balance_month, sum(accounts), sum(balance), sum(credit),
-    sum(balance_before_day), sum(balance_before_month)
+SELECT group_name, enable, balance_day, balance_month, accounts, balance, credit, balance_before_day,
+    balance_before_month
 FROM over
-GROUP BY group_name, enable, balance_day, balance_month
-ON CONFLICT (group_name, enable, balance_day, balance_month) DO UPDATE SET
-    accounts = t.accounts + excluded.accounts,
-    balance = t.balance + excluded.balance,
-    credit = t.credit + excluded.credit,
-    balance_before_day = t.balance_before_day + excluded.balance_before_day,
-    balance_before_month = t.balance_before_month + excluded.balance_before_month
