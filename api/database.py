@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -83,7 +84,7 @@ class Pool:
             max_size=max_size,
             open=False,
             timeout=timeout_s,
-            check=AsyncConnectionPool.check_connection,
+            check=_check_alive,
             kwargs={"autocommit": True, "connect_timeout": 5},
             reconnect_timeout=1,
         )
@@ -203,6 +204,14 @@ class Database:
     def exporting(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that reads for as long as its caller likes."""
         return self._exporters.lend()
+
+
+async def _check_alive(connection: Connection) -> None:
+    """Ask a connection only where the server said something unasked, such as goodbye."""
+    listening = select.poll()
+    listening.register(connection.fileno(), select.POLLIN)
+    if listening.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _check_commits(connection: Connection) -> None:

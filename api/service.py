@@ -186,11 +186,12 @@ class Service:
 
     async def days(self, connection: AsyncConnection[Any]) -> Days:
         """Read the definitions, and tell today's days; a clock behind the last day booked on stands still."""
-        definitions = await self._views.renew_definitions(connection, self._definitions)
-        self._definitions = definitions
+        defined, last = await operations.present(connection)
+        if defined != self._definitions.position:
+            self._definitions = await self._views.load_definitions(connection)
+        definitions = self._definitions
         now = self.now()  # after the first look: nothing in a snapshot is later
         window = DayWindow.of(definitions.clock, now)
-        last = await operations.last_event(connection)
         if last is None:
             return Days(definitions, window.server_day, window.trading_day, now)
         server_day, trading_day = window.server_day, window.trading_day

@@ -25,7 +25,7 @@ MEDIA_TYPES: Final[dict[Format, str]] = {
     "ndjson": "application/x-ndjson",
 }
 
-REST_S: Final = 0.01
+REST_S: Final = 0.03
 """How long an export rests every few lines while money is being booked: that goes first."""
 
 Lines = AsyncGenerator[list[bytes], None]

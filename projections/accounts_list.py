@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -58,7 +59,8 @@ async def _logins(
     pages = {"limit": Int8(limit), "offset": Int8(offset), "reach": Int8(limit + offset)}
     cursor = connection.cursor(binary=True)
     by_index = _has_index(question.order, scope)
-    statement = _indexed_keys(question.order, scope) if by_index else _keys(question.order, scope)
+    order = question.order
+    statement = _indexed_keys(order.descending, scope.everything) if by_index else _keys(order, scope)
     # Without an index, how best to find a page hangs on what is asked for: that is planned each time.
     await cursor.execute(statement, scope.params | moment.params | pages, prepare=by_index)
     return [login for (login,) in await cursor.fetchall()]
@@ -70,9 +72,10 @@ def _has_index(order: Order, scope: Scope) -> bool:
     return order.field == "login" and scope.simple and (scope.everything or few)
 
 
-def _indexed_keys(order: Order, scope: Scope) -> bytes:
-    direction = SQL("DESC" if order.descending else "ASC")
-    name = "accounts_keys_all" if scope.everything else "accounts_keys_grouped"
+@cache
+def _indexed_keys(descending: bool, everything: bool) -> bytes:
+    direction = SQL("DESC" if descending else "ASC")
+    name = "accounts_keys_all" if everything else "accounts_keys_grouped"
     return SQL(sql(name)).format(direction=direction).as_bytes()
 
 

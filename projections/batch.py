@@ -195,11 +195,6 @@ class BatchViews:
         server = await (await connection.execute(definitions.SERVER)).fetchone()
         return definitions.loaded(groups, server)
 
-    async def renew_definitions(self, connection: AsyncConnection[Any], known: Definitions) -> Definitions:
-        """Give the definitions that a reader sees: those known, unless one has changed."""
-        found = await (await connection.execute(definitions.POSITION)).fetchone()
-        return known if found == (known.position,) else await self.load_definitions(connection)
-
 
 def row_types(connection: Connection[Any]) -> dict[str, int]:
     """Look up the oids of the row types under the connection's search path."""

@@ -30,7 +30,6 @@ GROUPS = (
 SERVER = (
     'SELECT "position", version, timezone, day_end, overnight_days, book_currency, simulated_from FROM server'
 )
-POSITION = 'SELECT greatest((SELECT max("position") FROM groups), (SELECT max("position") FROM server), 0)'
 _PUT_GROUP = (
     'INSERT INTO groups ("position", group_name, version, currency, digits, leverage, equity_mode,'
     " withdraw_policy, refuse_when_stale, margin_call, stop_out, max_operation, coverage, permissions)"

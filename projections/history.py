@@ -155,9 +155,12 @@ async def stream(
 @asynccontextmanager
 async def snapshot(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     """Let rows, totals, opening and closing be of one moment. Not for long: an old snapshot slows writes."""
-    async with connection.transaction():
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
         yield
+    finally:
+        if not connection.closed:
+            await connection.execute("COMMIT")  # a rollback would have psycopg forget its prepared statements
 
 
 async def _last_row(connection: AsyncConnection[Any], until_position: int | None) -> Key | None:

@@ -21,6 +21,12 @@ _REQUESTED = (
     " WHERE r.request_id = %(request_id)s ORDER BY 1"
 )
 _LAST = "SELECT notification_id, topic, state FROM ledger_events ORDER BY notification_id DESC LIMIT 1"
+_PRESENT = (
+    'SELECT greatest((SELECT max("position") FROM groups), (SELECT max("position") FROM server), 0),'
+    " last.notification_id, last.topic, last.state FROM (SELECT) AS one"
+    " LEFT JOIN (SELECT notification_id, topic, state FROM ledger_events"
+    " ORDER BY notification_id DESC LIMIT 1) AS last ON true"
+)
 _SWITCHES = (
     "SELECT notification_id, topic, state FROM ledger_events WHERE originator_id = %(stream)s"
     " AND topic IN ('account-opened', 'account-updated', 'account-disabled', 'account-enabled')"
@@ -60,6 +66,12 @@ async def last_event(connection: AsyncConnection[Any]) -> Event | None:
     return events[0] if events else None
 
 
+async def present(connection: AsyncConnection[Any]) -> tuple[int, Event | None]:
+    """Give the position of the last definition, and the event at the head of the log."""
+    ((defined, *last),) = await _rows(connection, _PRESENT)
+    return defined, None if last[0] is None else _read(*last)
+
+
 async def last_switch(connection: AsyncConnection[Any], login: int) -> tuple[Event, ...]:
     """Give the event that last disabled or enabled an account; its opening counts as well."""
     events = await _events(connection, _SWITCHES, stream=f"account:{login}")
@@ -69,7 +81,11 @@ async def last_switch(connection: AsyncConnection[Any], login: int) -> tuple[Eve
 
 async def _events(connection: AsyncConnection[Any], statement: str, **params: object) -> list[Event]:
     rows = await _rows(connection, statement, **params)
-    return [read_event(state, topic=topic, position=position) for position, topic, state in rows]
+    return [_read(*row) for row in rows]
+
+
+def _read(position: int, topic: str, state: bytes) -> Event:
+    return read_event(state, topic=topic, position=position)
 
 
 async def _rows(connection: AsyncConnection[Any], statement: str, **params: object) -> list[tuple[Any, ...]]:

@@ -159,7 +159,7 @@ async def read_sums(connection: AsyncConnection[Any], scope: Scope, moment: Mome
 
 def _statement(scope: Scope) -> bytes:
     if scope.simple:
-        return SQL(sql("totals_sums")).format(figures=SQL(sql("figure_sums"))).as_bytes()
+        return _KEPT_SUMS
     accounts, where = SQL(sql("figures_of_accounts")), SQL(scope.where)
     return SQL(sql("accounts_sums")).format(accounts=accounts, where=where).as_bytes()
 
@@ -226,3 +226,6 @@ async def read_fed_at(connection: AsyncConnection[Any]) -> datetime | None:
     """Give up to when the open positions are known; None where figures are not of the present definitions."""
     found = await (await connection.execute(sql("fed_at").encode())).fetchone()
     return None if found is None else found[0]
+
+
+_KEPT_SUMS: Final = SQL(sql("totals_sums")).format(figures=SQL(sql("figure_sums"))).as_bytes()
