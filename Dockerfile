@@ -17,7 +17,10 @@ RUN python -m venv /opt/fundledger \
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/fundledger /opt/fundledger
-RUN useradd --system --user-group --no-create-home fundledger
+RUN useradd --system --user-group --no-create-home fundledger \
+ && install --directory --owner=fundledger --group=fundledger --mode=0700 /var/lib/fundledger
+# Where the seal key lies.
+VOLUME /var/lib/fundledger
 USER fundledger
 ENV PATH=/opt/fundledger/bin:$PATH
 EXPOSE 8080

@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 DATA ?= ./data
+WORKERS ?= auto
 VENV := .venv
 INSTALLED := $(VENV)/installed
 LOCK_VENV := build/lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock bench demo-bank clean venv-module
+.PHONY: help setup run test soak check lock bench demo-bank clean venv-module
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -17,8 +18,11 @@ setup: $(INSTALLED) ## Make .venv, with the pinned dependencies and the fundledg
 run: setup ## Serve on http://127.0.0.1:8080, with PostgreSQL in DATA (./data); ARGS go to fundledger serve
 	@exec $(VENV)/bin/fundledger serve --data $(DATA) $(ARGS)
 
-test: setup ## Run the tests; ARGS go to pytest
-	@exec $(VENV)/bin/python -m pytest $(ARGS)
+test: setup ## Run the tests, on all cores (WORKERS=1: on one); ARGS go to pytest
+	@exec $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+soak: setup ## Repeat every fault for MINUTES (5) and print what was lost, doubled or wrong; ARGS go to tests/soak.py
+	@exec $(VENV)/bin/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 check: setup ## Look for what tests do not show: style, types, imports that run the wrong way
 	$(VENV)/bin/ruff check

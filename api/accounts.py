@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from decimal import Context, Decimal
 from typing import Any, Final
 
 from msgspec import Raw
+from psycopg import AsyncConnection
 
 from api import answers
 from api.accounts_query import AccountsBody
@@ -24,10 +26,15 @@ from projections.totals import TOTALS, CurrencyTotals, Moment, Totals
 CHUNK: Final = 250  # rows written without giving way to other callers
 
 
-async def answer(service: Service, ask: Ask, asked: AccountsBody) -> answers.Body:
-    """Answer a question from one snapshot of the ledger."""
+Lend = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+
+
+async def answer(
+    service: Service, ask: Ask, asked: AccountsBody, *, lend: Lend | None = None
+) -> answers.Body:
+    """Answer a question from one snapshot of the ledger, over a connection of the readers' or one lent."""
     question = asked.question(access=ask.access, scopes=ask.scopes)
-    async with service.reading() as connection, snapshot(connection):
+    async with (lend or service.reading)() as connection, snapshot(connection):
         days = await service.days(connection)
         moment = Moment(now=days.now, server_day=days.server_day, trading_day=days.trading_day)
         page = await read_accounts(connection, question, days.definitions, moment)

@@ -162,7 +162,7 @@ class Batch:
                 command=item.command(), request_id=checked, caller=self._ask.caller, dry_run=self._dry_run
             )
         except Refusal as refusal:
-            return Unfit(refusal, request_id)
+            return Unfit(refusal.at_rest(), request_id)
 
     def _result(self, request_id: str, outcome: Outcome) -> Body:
         if isinstance(outcome, Refusal):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
+import msgspec.inspect
 from msgspec import Meta
 
 from ledger import commands
@@ -22,6 +24,9 @@ from ledger.refusals import ValidationError
 
 BODY_MAX: Final = 64 * 1024
 BULK_BODY_MAX: Final = 16 * 1024 * 1024
+NAME_MAX: Final = 64
+"""How much is repeated of a name that nobody knows."""
+
 METADATA_MAX: Final = 4 * 1024
 METADATA_DEPTH_MAX: Final = 32
 YEARS: Final = range(1900, 2200)
@@ -332,6 +337,8 @@ def decoder(body: type[T]) -> Callable[[bytes], T]:
             raise _wrong(str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValidationError("body_malformed", "the body is not valid JSON") from error
+        except InvalidOperation as error:
+            raise ValidationError("wrong_type", "a number in the body is beyond all bounds") from error
 
     return decode
 
@@ -346,12 +353,10 @@ def checked(values: dict[str, Any], body: type[T]) -> T:
 
 def converted(values: dict[str, str], query: type[T]) -> T:
     """Convert query parameters, which are all text, to a query; failures name the parameter."""
-    for name, value in values.items():
-        clean(value, field=name)
-    try:
-        return msgspec.convert(values, query, strict=False)
-    except msgspec.ValidationError as error:
-        raise _wrong(str(error)) from error
+    readers = _readers(query)  # type: ignore[arg-type]
+    return checked(
+        {name: readers.get(name, str)(clean(value, field=name)) for name, value in values.items()}, query
+    )
 
 
 def positive(token: msgspec.Raw | msgspec.UnsetType, *, field: str = "amount") -> Amount:
@@ -435,6 +440,33 @@ def symbol_name(value: str, *, field: str = "symbol") -> str:
     return clean(value, field=field)
 
 
+@cache
+def _readers(query: type) -> dict[str, Callable[[str], object]]:
+    """Say by the names of parameters how those that are no text are read; what they cannot be stays text."""
+    info = msgspec.inspect.type_info(query)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return {
+        field.encode_name: _READERS[type(kind)]
+        for field in info.fields
+        for kind in (field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else (field.type,))
+        if type(kind) in _READERS
+    }
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if _WHOLE.fullmatch(text) else text
+
+
+def _flag(text: str) -> bool | str:
+    return _FLAGS.get(text.lower(), text)
+
+
+_READERS: Final[dict[type, Callable[[str], object]]] = {
+    msgspec.inspect.IntType: _whole,
+    msgspec.inspect.BoolType: _flag,
+}
+_FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _SYMBOL = re.compile(r"[^\s/\x00-\x1f\x7f]{1,32}")
 _NOT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _OPERATION_ID = re.compile(r"bal_[1-9][0-9]{0,17}")
@@ -452,9 +484,8 @@ def _wrong(message: str) -> ValidationError:
     if quoted and "missing required field" in words:
         return ValidationError("missing_field", f"{quoted[1]} is missing", field=_join(where, quoted[1]))
     if quoted and "unknown field" in words:
-        return ValidationError(
-            "unknown_field", f"{quoted[1]} is not a field here", field=_join(where, quoted[1])
-        )
+        name = quoted[1][:NAME_MAX]
+        return ValidationError("unknown_field", f"{name} is not a field here", field=_join(where, name))
     return ValidationError("wrong_type", words, field=where or None)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import select
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-import psycopg
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from api import startup
+from api.startup import STANDBY, UnsafeServer
 from ledger.application import Ledger
 from ledger.events import Event
 from ledger.packing import Packed, PackedDumper
+from ledger.silence import BoundedConnection, BoundedThreadConnection, Listening, Silence, within
 from projections import schema
 from projections.batch import ROW_TYPE_NAMES, ROW_TYPES
 
@@ -27,7 +29,15 @@ READ_TIMEOUT_S: Final = 5.0
 FOLLOWERS_MAX: Final = 2
 EXPORTERS_MAX: Final = 2
 EXPORT_TIMEOUT_S: Final = 30.0
-SETTINGS_NEEDED: Final = {"fsync": "on", "full_page_writes": "on", "data_checksums": "on"}
+READ_SILENCE_MAX_S: Final = 35.0
+"""How long a read may say nothing; a little longer than the server lets its statement run."""
+FEED_SILENCE_MAX_S: Final = 60.0
+STREAM_MAX_S: Final = 60.0  # the library asks again and again
+EXPORT_SILENCE_MAX_S: Final = 300.0  # by effective time the server sorts all before it says a word
+CONNECT_TIMEOUT_S: Final = 5
+RESTED_S: Final = 1.0
+CHECK_S: Final = 2.0
+"""How long a connection that has rested may take for a sign of life, before another is made."""
 
 WRITER_OPTIONS: Final = {
     # Plans are made once, when tables may still be small: the writer must always go by its indexes.
@@ -38,11 +48,20 @@ WRITER_OPTIONS: Final = {
     "enable_mergejoin": "off",
     "lock_timeout": "5s",  # another process that stands still with the gate must not hang the callers
     "idle_in_transaction_session_timeout": "10s",  # nor must this one, should it be stopped with the gate
+    # That no standby has confirmed a commit is said by a warning alone: it must get through.
+    "client_min_messages": "warning",
 }
 
 READER_OPTIONS: Final = {
     "default_transaction_read_only": "on",
     "statement_timeout": "30s",  # longer than a caller waits: a read that nobody reads must not go on
+}
+
+SEALER_OPTIONS: Final = {
+    # A seal that a standby lacks is made anew from the log: none of them waits for a standby.
+    "synchronous_commit": "local",
+    "statement_timeout": "30s",
+    "enable_seqscan": "off",  # its plans too are made while tables may be small
 }
 
 FEEDER_OPTIONS: Final = {
@@ -59,11 +78,7 @@ ALIVE: Final[dict[str, Any]] = {
 }
 """A peer that has gone without a word is noticed."""
 
-Connection = AsyncConnection[Any]
-
-
-class UnsafeServer(Exception):
-    """The PostgreSQL server would lose what it acknowledged."""
+Connection = BoundedConnection
 
 
 class PoolFull(PoolTimeout):
@@ -74,18 +89,27 @@ class Pool:
     """The connections for one purpose."""
 
     def __init__(
-        self, conninfo: str, *, max_size: int, min_size: int = 0, timeout_s: float = READ_TIMEOUT_S
+        self,
+        conninfo: str,
+        *,
+        max_size: int,
+        min_size: int = 0,
+        timeout_s: float = READ_TIMEOUT_S,
+        silence_max_s: float | None = None,
     ) -> None:
         self._max_size = max_size
+        self._silence_max_s = silence_max_s
         self._lent = 0
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
+            connection_class=BoundedConnection,
+            configure=self._configure,
             min_size=min_size,
             max_size=max_size,
             open=False,
             timeout=timeout_s,
-            check=_check_alive,
-            kwargs={"autocommit": True, "connect_timeout": 5},
+            check=self._check,
+            kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT_S, **ALIVE},
             reconnect_timeout=1,
         )
 
@@ -102,17 +126,40 @@ class Pool:
         """Lend a connection; PoolFull where all are in use, PoolTimeout where none can be made."""
         async with AsyncExitStack() as stack:
             try:
-                connection = await stack.enter_async_context(self._pool.connection())
+                connection = await self._pool.getconn()
             except PoolTimeout as error:
                 if self._lent < self._max_size:
                     raise
                 raise PoolFull(str(error)) from error
             self._lent += 1
-            stack.callback(self._returned)
-            yield connection
+            stack.push_async_callback(self._take_back, connection)
+            await stack.enter_async_context(connection)
+            try:
+                yield connection
+            except Silence:
+                await self._pool.drain()  # the others lead to the same server
+                raise
 
-    def _returned(self) -> None:
+    async def _configure(self, connection: Connection) -> None:
+        connection.heard_at = time.monotonic()
+        if self._silence_max_s is not None:
+            connection.silence_max_s = self._silence_max_s
+
+    async def _check(self, connection: Connection) -> None:
+        """Ask a connection that has rested, or whose server said something: it may lead nowhere by now."""
+        if time.monotonic() - connection.heard_at < RESTED_S and not _said_something(connection):
+            return
+        try:
+            with Listening(connection.pgconn, CHECK_S):
+                await AsyncConnectionPool.check_connection(connection)
+        except Silence:
+            await self._pool.drain()
+            raise
+
+    async def _take_back(self, connection: Connection) -> None:
+        """Take a connection back; whoever is cancelled meanwhile must not take it along."""
         self._lent -= 1
+        await asyncio.shield(asyncio.create_task(self._pool.putconn(connection)))
 
 
 class Database:
@@ -122,29 +169,36 @@ class Database:
         def conninfo(**options: str) -> str:
             return schema.conninfo_of(url, ledger, service=True, **options)
 
+        self._ledger = ledger
+        self._login = schema.conninfo_of(url, ledger)
         self._writer = conninfo(**WRITER_OPTIONS)
         self._reader = conninfo(default_transaction_read_only="on")
         self._schema = schema.schema_of(ledger)
         self._log: Ledger | None = None
         bounded = conninfo(**READER_OPTIONS)
-        self._readers = Pool(bounded, min_size=1, max_size=READERS_MAX)
-        self._reporters = Pool(bounded, max_size=REPORTERS_MAX)
+        self._readers = Pool(bounded, min_size=1, max_size=READERS_MAX, silence_max_s=READ_SILENCE_MAX_S)
+        self._reporters = Pool(bounded, max_size=REPORTERS_MAX, silence_max_s=READ_SILENCE_MAX_S)
         self._answerers = Pool(bounded, min_size=1, max_size=ANSWERERS_MAX)
         self._checkers = Pool(bounded, min_size=1, max_size=CHECKERS_MAX)
-        self._exporters = Pool(self._reader, max_size=EXPORTERS_MAX, timeout_s=EXPORT_TIMEOUT_S)
+        self._exporters = Pool(
+            self._reader,
+            max_size=EXPORTERS_MAX,
+            timeout_s=EXPORT_TIMEOUT_S,
+            silence_max_s=EXPORT_SILENCE_MAX_S,
+        )
         self._followers = Pool(self._reader, max_size=FOLLOWERS_MAX)
         self._keepers = Pool(conninfo(), max_size=1)
-        self._feeders = Pool(conninfo(**FEEDER_OPTIONS), max_size=1)
+        self._feeders = Pool(conninfo(**FEEDER_OPTIONS), max_size=1, silence_max_s=FEED_SILENCE_MAX_S)
+        self._sealers = Pool(conninfo(**SEALER_OPTIONS), max_size=1, silence_max_s=READ_SILENCE_MAX_S)
         self._pools = (
             *(self._readers, self._reporters, self._answerers, self._checkers),
-            *(self._exporters, self._followers, self._keepers, self._feeders),
+            *(self._exporters, self._followers, self._keepers, self._feeders, self._sealers),
         )
 
     async def open(self) -> None:
-        """Open the pools; checks that the schema is this version's and the server safe."""
-        with psycopg.connect(self._reader) as connection:
-            schema.check(connection)
-            check_settings(connection)
+        """Open the pools, after everything has been checked that must be so before."""
+        with BoundedThreadConnection.connect(self._login, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            startup.check(connection, self._ledger)
         for pool in self._pools:
             await pool.open(wait=pool is self._readers)
 
@@ -157,7 +211,10 @@ class Database:
 
     async def stream(self, name: str, *, until: int) -> list[Event]:
         """Read a stream up to a version: time travel, through the event store library."""
-        return await asyncio.to_thread(self._stream, name, until)
+        try:
+            return await within(STREAM_MAX_S, asyncio.to_thread(self._stream, name, until))
+        except TimeoutError as error:
+            raise Silence(f"the stream {name} could not be read in time") from error
 
     def _stream(self, name: str, until: int) -> list[Event]:
         if self._log is None:
@@ -166,7 +223,9 @@ class Database:
 
     async def connect_writer(self) -> tuple[Connection, dict[str, int]]:
         """Open the writer's connection; gives the oids of the row types with it."""
-        connection = await AsyncConnection.connect(self._writer, autocommit=True, connect_timeout=5, **ALIVE)
+        connection = await BoundedConnection.connect(
+            self._writer, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, **ALIVE
+        )
         await _check_commits(connection)
         connection.prepare_threshold = None  # or a rollback drops its statements, and ours with them
         connection.adapters.register_dumper(Packed, PackedDumper)
@@ -201,33 +260,37 @@ class Database:
         """Lend the connection that writes observations and figures."""
         return self._feeders.lend()
 
+    def sealing(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend the connection that seals."""
+        return self._sealers.lend()
+
     def exporting(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that reads for as long as its caller likes."""
         return self._exporters.lend()
 
 
-async def _check_alive(connection: Connection) -> None:
-    """Ask a connection only where the server said something unasked, such as goodbye."""
+def _said_something(connection: Connection) -> bool:
+    """Tell whether the server said something unasked, such as goodbye."""
     listening = select.poll()
     listening.register(connection.fileno(), select.POLLIN)
-    if listening.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
+    return bool(listening.poll(0))
 
 
 async def _check_commits(connection: Connection) -> None:
-    """Refuse a connection whose COMMIT would be answered before it is safe."""
-    query = "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')"
-    found = await (await connection.execute(query)).fetchone()
-    assert found is not None
-    commit, standbys = found
+    """Refuse a connection whose COMMIT would be answered before it is safe, or that leads to a standby."""
+    [(commit, standbys, standby)] = await (await connection.execute(_COMMITS)).fetchall()
     if commit == "off" or (commit == "local" and standbys):
         await connection.close()
-        raise UnsafeServer(f"PostgreSQL runs with synchronous_commit = {commit}; commits must be safe")
+        raise UnsafeServer(
+            f"PostgreSQL runs with synchronous_commit = {commit}: commits must be safe,"
+            f" so set it to on, where it stands for the server, the database or the login"
+        )
+    if standby:
+        await connection.close()
+        raise UnsafeServer(STANDBY)
 
 
-def check_settings(connection: psycopg.Connection[Any]) -> None:
-    """Refuse a server that does not write through to the disk."""
-    for name, needed in SETTINGS_NEEDED.items():
-        found = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
-        if found != (needed,):
-            raise UnsafeServer(f"PostgreSQL runs with {name} = {found and found[0]}; it must be {needed}")
+_COMMITS = """
+SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+    pg_is_in_recovery()
+"""

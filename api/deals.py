@@ -40,7 +40,7 @@ def _parse(raw: msgspec.Raw, ask: Ask) -> Request | Refusal:
     try:
         command = _deal(raw).command()
     except Refusal as refusal:
-        return refusal
+        return refusal.at_rest()
     # A request id outside of the callers' alphabet: nobody else can use it up.
     return Request(command=command, request_id=f"~deal/{command.deal_id}", caller=ask.caller)
 

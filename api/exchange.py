@@ -11,7 +11,8 @@ from litestar import Request
 from litestar.response.base import ASGIResponse
 
 from api import bodies
-from api.middleware import Ask, request_id_in
+from api.keys import holds_key
+from api.middleware import Ask, key_misplaced, request_id_in
 from api.service import Service
 from ledger.commands import Command, needs_request_id
 from ledger.events import to_json
@@ -72,7 +73,10 @@ async def body_of(request: HttpRequest, *, limit: int = bodies.BODY_MAX) -> byte
         if size > limit:
             raise TooLarge("body_too_large", f"this route takes at most {limit} bytes")
         more = message["more_body"]
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    if "ask" in request.scope["state"] and holds_key(body):  # whoever signs in has none yet
+        raise key_misplaced()
+    return body
 
 
 async def carry_out(request: HttpRequest, command: Command, *, status: int) -> Answer:
@@ -100,6 +104,7 @@ def _rehearses(request: HttpRequest, command: Command) -> bool:
 
 async def carry_out_on(request: HttpRequest, login: int, command: Command) -> Answer:
     """Do so for a command whose login is in the path: an unknown one is not found."""
+    check_in_path(request, login)
     if not 1 <= login <= LOGIN_MAX:
         raise NotFound("unknown_login", f"there is no account {login}", field="login")
     try:
@@ -108,6 +113,12 @@ async def carry_out_on(request: HttpRequest, login: int, command: Command) -> An
         if refusal.code != "unknown_login":
             raise
         raise NotFound("unknown_login", refusal.detail, field="login") from refusal
+
+
+def check_in_path(request: HttpRequest, login: int) -> None:
+    """Refuse a login that Python alone reads as a number: 1_0, +1, 01 and digits of other scripts."""
+    if str(login) not in request.scope["path"].split("/"):
+        raise NotFound("unknown_route", "there is no such route")
 
 
 def query_of(request: HttpRequest, query: type[Q]) -> Q:

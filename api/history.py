@@ -42,6 +42,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     request_id: str | None = None
     reference: str | None = None
     operator_id: str | None = None
+    booked_after: date | None = None
     min_amount: str | None = None
     max_amount: str | None = None
     basis: Basis = "recorded"
@@ -68,6 +69,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
             request_id=self.request_id,
             reference=self.reference,
             operator_id=self.operator_id,
+            booked_after=_day(self.booked_after, field="bookedAfter"),
             amount_min=_amount(self.min_amount, field="minAmount"),
             amount_max=_amount(self.max_amount, field="maxAmount"),
             basis=self.basis,

@@ -12,7 +12,9 @@ from typing import Protocol
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from api.clocks import Skew
 from api.database import Database
+from api.embedded.errors import EmbeddedPostgresError
 from ledger.commands import SYSTEM, ExpireCredit, Request
 from ledger.refusals import Fault, ManagerOffline, Refusal
 from ledger.tickets import Outcome
@@ -22,6 +24,7 @@ from projections import accounts
 log = logging.getLogger("fundledger.housekeeping")
 
 POLL_S = 0.25
+RESTART_PAUSE_S = 1.0
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, OSError)
 
 
@@ -44,6 +47,7 @@ class Housekeeping:
         self._now = now
         self._keeper = keeper
         self._swept: tuple[object, datetime] | None = None
+        self._skew = Skew()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,12 +65,16 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
+            self._skew.tell(self._writer.clock_behind, too_early=self._writer.too_early)
             try:
                 if self._keeper is not None:
                     await asyncio.to_thread(self._keeper.ensure_running)
                 await self.sweep()
             except (*AWAY, Refusal) as error:
                 log.warning("housekeeping waits for the database: %s", error)
+            except EmbeddedPostgresError as error:  # such as a disk without room: it may have some soon
+                log.error("%s", error)
+                await asyncio.sleep(RESTART_PAUSE_S)
             except Exception:
                 log.exception("housekeeping met a fault")
 

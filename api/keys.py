@@ -27,6 +27,10 @@ from ledger.refusals import Unauthorized
 CACHE_S: Final = 1.0
 CACHE_MAX: Final = 10_000
 _KEY = re.compile(r"fl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
+_KEY_IN_TEXT = re.compile(_KEY.pattern.encode())
+_PREFIX: Final = b"fl_"
+_NOBODYS_HASH: Final = "0" * 64
+"""What the secret of an id that no key has is held against: it takes as long to be refused."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,11 @@ def make_key(ledger: str) -> NewKey:
     return NewKey(
         f"fl_{key_id}_{secret}{_check(key_id, secret)}", key_id, secret_hash(ledger, key_id, secret)
     )
+
+
+def holds_key(text: bytes) -> bool:
+    """Tell whether a key stands in a text. Text is stored, shown and logged: it is no place for one."""
+    return _PREFIX in text and _KEY_IN_TEXT.search(text) is not None
 
 
 def secret_hash(ledger: str, key_id: str, secret: str) -> str:
@@ -112,26 +121,46 @@ class KeyRing:
         if known is None or known[0] < time.monotonic():
             known = await self._verify(authorization)
             self._remember(digest, known)
-        key = known[1]
-        if (reason := key.death(real_now())) is not None:
-            raise Unauthorized(
-                reason, f"the key {key.key_id} is {reason.removeprefix('key_')}", key_id=key.key_id
-            )
-        return key
+        return _living(known[1])
+
+    async def still(self, key_id: str) -> Key:
+        """Give the key that proved itself before, where it still lives; a look at it is believed as long."""
+        name = key_id.encode()
+        known = self._verified.get(name)
+        if known is None or known[0] < time.monotonic():
+            until, key = time.monotonic() + CACHE_S, await self._load(key_id)
+            if key is None:
+                raise _unknown()
+            known = until, key
+            self._remember(name, known)
+        return _living(known[1])
 
     async def _verify(self, authorization: bytes) -> tuple[float, Key]:
         until = time.monotonic() + CACHE_S
         key_id, secret = _parse(authorization)
         key = await self._load(key_id)
         presented = secret_hash(self._ledger, key_id, secret)
-        if key is None or not hmac.compare_digest(presented, key.secret_hash):
-            raise Unauthorized("key_unknown", "the key is not one of this ledger's")
+        proved = hmac.compare_digest(presented, _NOBODYS_HASH if key is None else key.secret_hash)
+        if key is None or not proved:
+            raise _unknown()
         return until, key
 
     def _remember(self, digest: bytes, known: tuple[float, Key]) -> None:
         if len(self._verified) >= CACHE_MAX:
             self._verified.clear()
         self._verified[digest] = known
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("key_unknown", "the key is not one of this ledger's")
+
+
+def _living(key: Key) -> Key:
+    reason = key.death(real_now())
+    if reason is not None:
+        detail = f"the key {key.key_id} is {reason.removeprefix('key_')}"
+        raise Unauthorized(reason, detail, key_id=key.key_id)
+    return key
 
 
 def _parse(authorization: bytes) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from api.middleware import method_of, route_of
+from api.sealer import Sealing
 from ledger.events import Event, MoneyMoved
 from ledger.writer import Committed
 
@@ -31,11 +32,13 @@ class Present(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     queue_depth: int
     busy_s: float
+    clock_behind_s: float
     followers: int
     refusals_waiting: int
     refusals_dropped: int
     log_head: int | None
     feed_ages_s: Mapping[str, float]
+    sealing: Sealing | None
 
 
 class Metrics:
@@ -96,11 +99,21 @@ class _Moment(Collector):
         yield _gauge("ready", "1 when the service is ready", int(present.ready))
         yield _gauge("queue_depth", "Requests that wait for a commit or are in it", present.queue_depth)
         yield _gauge("commit_running_seconds", "How long the present commit has run", present.busy_s)
+        behind = present.clock_behind_s
+        yield _gauge("clock_behind_seconds", "How far the clock is behind the last event", behind)
         yield _gauge("followers", "Callers that follow the log now", present.followers)
         yield _gauge("database_up", "1 when the database answers", int(present.log_head is not None))
         if present.log_head is not None:
             yield _gauge("log_head", "The last position of the log", present.log_head)
         yield _by_stream("feed_age_seconds", "Since the stream last said something", present.feed_ages_s)
+        if present.sealing is not None:
+            yield from _of_sealing(present.sealing)
+
+
+def _of_sealing(sealing: Sealing) -> Iterator[Metric]:
+    yield _gauge("sealed_position", "The last position of the log that is sealed", sealing.position)
+    yield _gauge("seal_lag_seconds", "How long the oldest event has waited for its seal", sealing.lag_s)
+    yield _gauge("seal_halted", "1 when the log is not what was sealed", int(sealing.state == "halted"))
 
 
 def _kind(event: Event) -> str:

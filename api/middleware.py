@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
+from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.answers import made_request_id
-from api.keys import Key
+from api.keys import Key, holds_key
 from ledger.commands import Access, Caller
-from ledger.refusals import ValidationError
+from ledger.refusals import ManagerOffline, ValidationError
 
 if TYPE_CHECKING:
     from api.keys import KeyRing
@@ -54,15 +57,35 @@ class Gatekeeper:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check and pass on."""
+        """Check and pass on; whom the end of the service cuts off is told to come again."""
+        try:
+            await self._check_and_pass(scope, receive, send)
+        except asyncio.CancelledError as cut:
+            raise ManagerOffline("closing", "the service is shutting down", retry_after=1) from cut
+
+    async def _check_and_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         needed = scope["route_handler"].opt.get("scope")
         if needed is not OPEN:
             found = dict(scope["headers"])
             key = await self._keys.check(found.get(b"authorization"))
             if needed != ANY_SCOPE:
                 key.need(needed)
+            _check_address(scope)
             scope["state"]["ask"] = introduce(found, key)
+        elif method_of(scope) == "OPTIONS":  # the framework answers it by itself, and not truly
+            raise MethodNotAllowedException
         await self._app(scope, receive, send)
+
+
+def _check_address(scope: Scope) -> None:
+    """Refuse a key in path or query, and a path that is not what was sent, for it could not be decoded."""
+    if holds_key(scope["raw_path"]) or holds_key(scope["query_string"]):
+        raise key_misplaced()
+    if "\ufffd" in scope["path"]:
+        try:
+            unquote_to_bytes(scope["raw_path"]).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValidationError("bad_text", "the path is not UTF-8") from error
 
 
 def introduce(headers: dict[bytes, bytes], key: Key) -> Ask:
@@ -73,6 +96,8 @@ def introduce(headers: dict[bytes, bytes], key: Key) -> Ask:
             "two_request_ids", "x-request-id and Idempotency-Key differ: send one", field="Idempotency-Key"
         )
     given = request_id if request_id is not None else idempotency_key
+    if given is not None and holds_key(given):
+        raise key_misplaced("x-request-id")
     if given is not None and not _REQUEST_ID.fullmatch(given):
         raise ValidationError(
             "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field="x-request-id"
@@ -101,11 +126,18 @@ def item_request_id(given: str | None, *, needed: bool) -> str:
     return given
 
 
+def key_misplaced(field: str | None = None) -> ValidationError:
+    """Refuse a key that stands anywhere but in the Authorization header: there it would be kept, or shown."""
+    detail = "a key stands outside of the Authorization header: hold it for lost, and revoke it"
+    return ValidationError("key_misplaced", detail, field=field)
+
+
 def request_id_in(headers: Any) -> str:
     """Give the request id that an answer echoes, where no Ask came to be."""
     found = dict(headers)
     given: bytes = found.get(b"x-request-id") or found.get(b"idempotency-key") or b""
-    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else made_request_id()
+    usable = _REQUEST_ID.fullmatch(given) is not None and not holds_key(given)
+    return given.decode("ascii") if usable else made_request_id()
 
 
 def recorded_request_id(given: str | None) -> str | None:
@@ -141,6 +173,8 @@ def _operator(headers: dict[bytes, bytes]) -> str | None:
     given = headers.get(b"x-operator-id")
     if not given:
         return None
+    if holds_key(given):
+        raise key_misplaced("x-operator-id")
     try:
         operator = given.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -120,42 +120,19 @@ def response(
     return Response(to_json(body), status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
-def on_refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
-    """Answer a refusal raised by a handler or the gatekeeper."""
-    return response(request, refusal)
+def refusal_of(error: Exception) -> Refusal:
+    """Give the refusal that an error amounts to; what is none of a caller's is logged."""
+    return next(_MEANINGS[family](error) for family in type(error).__mro__ if family in _MEANINGS)
 
 
-def on_database_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer for a database that is away."""
-    log.warning("a read met a database that is away: %s", type(error).__name__)
-    offline = refusals.ManagerOffline(
-        "database_away", "the ledger's database cannot be reached", retry_after=1
-    )
-    return response(request, offline)
-
-
-def on_full_pool(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
-    """Answer for a database that has enough to do."""
-    log.warning("a read found all connections in use")
-    busy = refusals.ManagerOffline("readers_busy", "as many reads run as may at a time", retry_after=1)
-    return response(request, busy)
-
-
-def on_long_read(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
-    """Answer for a read that was ended for its length."""
-    log.warning("a read was ended for its length")
-    long = refusals.ManagerOffline("read_too_long", "the read took too long and was ended", retry_after=10)
-    return response(request, long)
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer what a handler or the gatekeeper raised."""
+    return response(request, refusal_of(error).at_rest())
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses: unknown routes, wrong methods, undecodable input."""
-    refusal = _ROUTING.get(error.status_code)
-    if refusal is None and error.status_code < 500:
-        refusal = refusals.ValidationError("bad_request", "the request cannot be understood")
-    if refusal is None:
-        return on_fault(request, error)
-    answer = response(request, refusal, status=error.status_code)
+    answer = response(request, refusal_of(error), status=error.status_code)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         answer.headers["allow"] = ", ".join(_allowed(request))
     return answer
@@ -169,6 +146,7 @@ def _allowed(request: Request[Any, Any, Any]) -> list[str]:
         for route in routes
         if _pattern(route).fullmatch(request.scope["path"])
         for method in route.methods
+        if method != "OPTIONS"
     }
     return sorted(found)
 
@@ -177,25 +155,48 @@ def _pattern(route: HTTPRoute) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(route.path_format)) + "/?")
 
 
-def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer for a bug: it is logged, nothing of it leaks."""
+def _database_away(error: Exception) -> Refusal:
+    log.warning("a read met a database that is away: %s", type(error).__name__)
+    return refusals.ManagerOffline("database_away", "the ledger's database cannot be reached", retry_after=1)
+
+
+def _pool_full(_: Exception) -> Refusal:
+    log.warning("a read found all connections in use")
+    return refusals.ManagerOffline("readers_busy", "as many reads run as may at a time", retry_after=1)
+
+
+def _long_read(_: Exception) -> Refusal:
+    log.warning("a read was ended for its length")
+    return refusals.ManagerOffline("read_too_long", "the read took too long and was ended", retry_after=10)
+
+
+def _refused_by_framework(error: HTTPException) -> Refusal:
+    refusal = _ROUTING.get(error.status_code)
+    if refusal is None and error.status_code >= 500:
+        return _fault(error)
+    return refusal or refusals.ValidationError("bad_request", "the request cannot be understood")
+
+
+def _fault(error: Exception) -> Refusal:
+    """Log a bug; nothing of it leaks."""
     log.error("a request met a fault", exc_info=error)
-    fault = refusals.Fault("fault", "the service met a fault of its own")
-    return response(request, fault)
+    return refusals.Fault("fault", "the service met a fault of its own")
 
 
-HANDLERS: Final[dict[int | type[Exception], Any]] = {
-    Refusal: on_refusal,
-    eventsourcing.persistence.OperationalError: on_database_error,
-    eventsourcing.persistence.InterfaceError: on_database_error,
-    psycopg.errors.QueryCanceled: on_long_read,
-    psycopg.OperationalError: on_database_error,
-    psycopg.InterfaceError: on_database_error,
-    PoolFull: on_full_pool,
-    PoolTimeout: on_database_error,
-    HTTPException: on_http_error,
-    Exception: on_fault,
+_MEANINGS: Final[dict[type, Callable[[Any], Refusal]]] = {
+    Refusal: lambda refusal: refusal,
+    eventsourcing.persistence.OperationalError: _database_away,
+    eventsourcing.persistence.InterfaceError: _database_away,
+    psycopg.errors.QueryCanceled: _long_read,
+    psycopg.OperationalError: _database_away,
+    psycopg.InterfaceError: _database_away,
+    PoolFull: _pool_full,
+    PoolTimeout: _database_away,
+    HTTPException: _refused_by_framework,
+    Exception: _fault,
 }
+
+HANDLERS: Final[dict[int | type[Exception], Any]] = {HTTPException: on_http_error, Exception: on_error}
 
 
 def request_id_of(request: Request[Any, Any, Any]) -> str:

@@ -64,7 +64,7 @@ def refused_attempt(
     return Refused(
         refused_at=refused_at,
         key_id=str(refusal.extra["key_id"]) if ask is None else ask.key.key_id,
-        operator_id=operator_in(scope["headers"]),
+        operator_id=operator_in(scope["headers"]) if ask is None else ask.caller.operator_id,
         request_id=recorded_request_id(request_id),
         method=method_of(scope),
         route=route_of(scope),

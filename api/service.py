@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +21,10 @@ from api.keys import Key, KeyRing, key_of
 from api.metrics import Metrics, Present
 from api.middleware import Ask
 from api.refusal_log import RefusalLog
+from api.seal_key import SealKey
+from api.sealer import Sealer
 from api.simulation import choose_clock
+from api.startup import CLOCK_BEHIND_MAX
 from ledger.clock import DayWindow
 from ledger.commands import Command, Request, StartSimulation
 from ledger.definitions import Definitions
@@ -36,6 +38,7 @@ from ledger.events import (
     operation_id,
 )
 from ledger.refusals import ManagerOffline, NotFound, PermissionDenied, Refusal
+from ledger.silence import within
 from ledger.tickets import Outcome
 from ledger.writer import Committed, GroupCommit
 from projections import accounts, audit, keys, operations, valuation
@@ -65,6 +68,8 @@ class Service:
         ledger: str,
         keeper: Keeper | None = None,
         request_ids_needed: bool = True,
+        clock_behind_max: timedelta = CLOCK_BEHIND_MAX,
+        seal_key: SealKey | None = None,
     ) -> None:
         self.ledger = ledger
         self.database = database
@@ -72,16 +77,24 @@ class Service:
         self.keys = KeyRing(ledger, self._load_key)
         self.ready = False
         self._clock: Now = real_now
+        self._clock_behind_max = clock_behind_max
         self._views = BatchViews()
         self._definitions = Definitions()
         self.metrics = Metrics()
         self.tail = Tail(self._log_head)
         self.refusal_log = RefusalLog(database)
         self.writer = GroupCommit(
-            connect=database.connect_writer, views=self._views, now=self.now, tell=self._committed
+            connect=database.connect_writer,
+            views=self._views,
+            now=self.now,
+            tell=self._committed,
+            behind_max=clock_behind_max,
         )
         self.feed = Feed(database, now=self.now)
         self._housekeeping = Housekeeping(database, self.writer, now=self.now, keeper=keeper)
+        self.sealer: Sealer | None = None
+        if seal_key is not None:
+            self.sealer = Sealer(database, seal_key, ledger=ledger, now=self.now)
 
     def now(self) -> datetime:
         """Read the ledger's clock, real or simulated."""
@@ -92,7 +105,9 @@ class Service:
         await self.database.open()
         async with self.reading() as connection:
             definitions = await self._views.load_definitions(connection)
-            self._clock = await choose_clock(connection, definitions, simulate_from)
+            self._clock = await choose_clock(
+                connection, definitions, simulate_from, behind_max=self._clock_behind_max
+            )
         await self.writer.start()
         if simulate_from is not None and definitions.simulated_from is None:
             command = StartSimulation(starts_at=simulate_from)
@@ -101,6 +116,8 @@ class Service:
         await self.feed.start()
         self.tail.start()
         self.refusal_log.start()
+        if self.sealer is not None:
+            self.sealer.start()
         self.ready = True
 
     async def stop(self) -> None:
@@ -111,6 +128,8 @@ class Service:
         await self._housekeeping.stop()
         await self.writer.stop()
         await self.refusal_log.stop()
+        if self.sealer is not None:
+            await self.sealer.stop()
         await self.database.close()
 
     async def carry_out(
@@ -209,7 +228,7 @@ class Service:
         async with self.database.answering() as connection:
             days = await self.days(connection)
             view = await accounts.view(
-                connection, login, server_day=days.server_day, trading_day=days.trading_day
+                connection, login, server_day=event.server_day, trading_day=event.trading_day
             )
         if view is None or view.version != event.version:
             view = accounts.view_of(await self.database.stream(event.stream, until=event.version))
@@ -220,26 +239,32 @@ class Service:
         """Give what metrics say of this moment; a database that is away delays them by a second at most."""
         head, ages = None, {}
         with contextlib.suppress(*AWAY):
-            async with asyncio.timeout(PRESENT_S), self.database.following() as connection:
-                head = await audit.head(connection)
-                said = await audit.feed_times(connection)
+            head, said = await within(PRESENT_S, self._head_and_feed_times())
             ages = {stream: (self.now() - at).total_seconds() for stream, at in said.items()}
         return Present(
             ready=self.ready,
             queue_depth=self.writer.queue_depth,
             busy_s=self.writer.busy_s,
+            clock_behind_s=max(0.0, self.writer.clock_behind.total_seconds()),
             followers=self.tail.open,
             refusals_waiting=self.refusal_log.waiting,
             refusals_dropped=self.refusal_log.dropped,
             log_head=head,
             feed_ages_s=ages,
+            sealing=None if self.sealer is None else self.sealer.sealing,
         )
 
+    async def _head_and_feed_times(self) -> tuple[int, dict[str, datetime]]:
+        async with self.database.following() as connection:
+            return await audit.head(connection), await audit.feed_times(connection)
+
     def _committed(self, committed: Committed) -> None:
-        """Count a commit, and wake whoever follows the log."""
+        """Count a commit, and wake whoever follows the log or seals it."""
         self.metrics.count_commit(committed)
         if committed.booked:
             self.tail.reached(committed.booked[-1].position)
+            if self.sealer is not None:
+                self.sealer.reached(committed.booked[-1].position)
 
     async def _log_head(self) -> int:
         async with self.database.following() as connection:

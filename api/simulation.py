@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from api.clocks import Now, real_now, simulated_from
+from api.startup import CLOCK_BEHIND_MAX, check_clock
 from ledger.definitions import Definitions
 from ledger.refusals import ValidationError
 from projections import accounts, feed, operations
 
 
 async def choose_clock(
-    connection: AsyncConnection[Any], definitions: Definitions, simulate_from: datetime | None
+    connection: AsyncConnection[Any],
+    definitions: Definitions,
+    simulate_from: datetime | None,
+    *,
+    behind_max: timedelta = CLOCK_BEHIND_MAX,
 ) -> Now:
-    """Give the clock to serve by; ValidationError where the ledger's past speaks against it."""
+    """Give the clock to serve by, or say what of the ledger's past speaks against it."""
     if definitions.simulated_from is None:
         if simulate_from is None:
+            check_clock(real_now(), await last_recorded(connection), behind_max)
             return real_now
         await _check_not_real(connection)
         return simulated_from(simulate_from)

@@ -17,7 +17,19 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.serve import GC_THRESHOLDS
-from bench import broker, commits, deposits, exporting, footprint, history, listing, machine, market, upkeep
+from bench import (
+    broker,
+    commits,
+    deposits,
+    exporting,
+    footprint,
+    history,
+    listing,
+    machine,
+    market,
+    sealing,
+    upkeep,
+)
 from bench.claim import Claim
 from bench.ground import LOGINS, PAST, Ground, ground
 from bench.others import Others
@@ -33,6 +45,7 @@ MEASURES: dict[str, Measure] = {
     "latency": commits.latency,
     "history": history.pages,
     "memory": footprint.footprint,
+    "seal": sealing.seals,
 }
 OF_BROKER: dict[str, Measure] = {
     "totals": listing.totals,

@@ -274,7 +274,7 @@ def _lift_head(connection: Connection[Any], position: int, now: datetime) -> Non
     connection.execute(
         "INSERT INTO ledger_events"
         " (notification_id, originator_id, originator_version, topic, state, leaf_hash) VALUES ("
-        "%(position)s, %(stream)s, %(version)s, %(topic)s, %(state)s, sha256(%(state)s))",
+        "%(position)s, %(stream)s, %(version)s, %(topic)s, %(state)s, sha256('\\x00'::bytea || %(state)s))",
         msgspec.structs.asdict(event) | {"topic": topic, "state": encode(event)},
     )
 

@@ -46,7 +46,10 @@ BEGIN
 
     INSERT INTO ledger_events (
         notification_id, originator_id, originator_version, topic, state, leaf_hash
-    ) VALUES (taken, 'account:' || asked_login, account.version + 1, 'money-moved', event, sha256(event));
+    ) VALUES (
+        taken, 'account:' || asked_login, account.version + 1, 'money-moved', event,
+        sha256('\x00'::bytea || event)
+    );
     INSERT INTO requests (request_id, "position", size) VALUES (asked_id, taken, 1);
     INSERT INTO history (
         "position", login, recorded_at, effective_at, operation, amount, balance_change, credit_change,

@@ -46,10 +46,11 @@ class Served(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def durable(ledger: Ledger) -> Iterator[Served]:
-    """Serve a ledger."""
+def durable(ledger: Ledger, *, seal_key: Path | None = None) -> Iterator[Served]:
+    """Serve a ledger; with a seal key, seal it."""
     command = ("-m", "api.cli", "serve", "--database-url", ledger.url, "--ledger", ledger.name, "--port", "0")
-    with _started(*command) as (process, output):
+    seals = () if seal_key is None else ("--seal-key", str(seal_key))
+    with _started(*command, *seals) as (process, output):
         yield Served(process.pid, _port(output), ledger.key)
 
 

@@ -18,6 +18,9 @@ from ledger.account import Account
 from ledger.codec import BytesTranscoder, EventMapper
 from ledger.events import Event
 from ledger.recorder import LedgerRecorder
+from ledger.silence import BoundedThreadConnection
+
+CONNECT_TIMEOUT_S = 5
 
 
 class LedgerFactory(PostgresFactory):
@@ -27,10 +30,12 @@ class LedgerFactory(PostgresFactory):
 
     def __init__(self, env: Environment | None) -> None:
         super().__init__(env)
+        self.datastore.pool.connection_class = BoundedThreadConnection
         kwargs: Any = self.datastore.pool.kwargs
         row_factory = kwargs["row_factory"]
         kwargs.clear()  # what the library makes of its own settings; ours come as one conninfo
         kwargs.update(conninfo_to_dict(self.env.get("LEDGER_CONNINFO") or ""), row_factory=row_factory)
+        kwargs.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
 
 
 class Ledger(Application[str]):

@@ -52,6 +52,15 @@ class ServerClock(msgspec.Struct, frozen=True):
         """Give the greatest close that is not after the instant."""
         return self.open_of(self.server_day(instant))
 
+    def wall(self, instant: datetime) -> datetime:
+        """Give an instant as the zone's clocks show it."""
+        return instant.astimezone(_zone(self.timezone))
+
+    def instant(self, wall: datetime) -> datetime:
+        """Give the UTC instant at which the zone's clocks show this; fold=0 where they turn."""
+        _check_calendar(wall)
+        return wall.replace(tzinfo=_zone(self.timezone)).astimezone(UTC)
+
 
 class DayWindow(msgspec.Struct, frozen=True):
     """One server day of one clock, kept so that the next instant of the same day costs two comparisons."""

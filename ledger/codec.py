@@ -9,6 +9,9 @@ from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 
 from ledger.events import Event, decode, encode
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes raises that are no event of ours, damaged or forged."""
+
 
 class UnknownEvent(Exception):
     """The log holds an event that this version cannot read; it is never skipped."""
@@ -54,5 +57,5 @@ def read_event(state: bytes, *, topic: str, position: int | None = None) -> Even
     """Read an event; UnknownEvent names the position of one that this version does not know."""
     try:
         return decode(state)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UnknownEvent(position=position, topic=topic, reason=str(error)) from error

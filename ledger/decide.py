@@ -96,20 +96,31 @@ def _check_reach(book: Book, command: Command, access: Access) -> None:
     if isinstance(command, OpenAccount):
         _check_opening(command, access)
         return
-    for account in [_known(book, field, login) for field, login in _named(book, command)]:
+    for field, account in [(field, _known(book, field, login)) for field, login in _named(book, command)]:
         if not access.reaches(account.login, account.group):
-            detail = f"account {account.login} is outside this key's reach"
-            raise PermissionDenied("outside_mask", detail, login=account.login)
+            # Whose an operation is, is not for a caller who named no more than its id.
+            what = "the operation" if field in {"operationId", "corrects"} else f"account {account.login}"
+            raise PermissionDenied("outside_mask", f"{what} is outside this key's reach", login=account.login)
     if isinstance(command, UpdateAccount) and command.group is not None:
         _check_group(command.login, command.group, access)
     if isinstance(command, DefineGroup):
-        _check_group(None, command.group, access)
+        _check_defining(command.group, access)
+    if isinstance(command, DefineSymbol | DefineServer) and not access.everything:
+        detail = "symbols and the server's clock concern every account, and this key is limited"
+        raise PermissionDenied("whole_ledger_only", detail)
 
 
 def _check_opening(command: OpenAccount, access: Access) -> None:
     if access.logins is not None and command.login not in access.logins:
         raise PermissionDenied("outside_mask", "the login is outside this key's reach", login=command.login)
     _check_group(command.login, command.group or "", access)
+
+
+def _check_defining(group: str, access: Access) -> None:
+    if access.logins is not None:
+        detail = f"group {group} holds more accounts than the logins that this key reaches"
+        raise PermissionDenied("outside_mask", detail)
+    _check_group(None, group, access)
 
 
 def _check_group(login: int | None, group: str, access: Access) -> None:

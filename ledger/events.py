@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args
 
 import msgspec
 
@@ -269,6 +269,11 @@ AnyEvent = (
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _decoder = msgspec.json.Decoder(AnyEvent, float_hook=Decimal)
+
+
+def topics() -> list[str]:
+    """Name every type of event that this version can read and write."""
+    return [event.TOPIC for event in get_args(AnyEvent)]
 
 
 def encode(event: Event) -> bytes:

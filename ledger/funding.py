@@ -104,6 +104,7 @@ def transfer(book: Book, request: Request, command: Transfer) -> list[Event]:
             field="to",
         )
     amount = _minor(book, source, command.amount)
+    _minor(book, target, command.amount)  # the ceiling of either group holds
     stale = _check_withdrawable(book, source, amount)
     return [
         _booked(
@@ -483,9 +484,9 @@ def _opening(book: Book, account: Account, command: Adjust) -> tuple[int, int]:
 
 
 def _negative_balance(book: Book, account: Account, command: Adjust) -> tuple[int, int]:
+    credit = 0 if command.credit is None else _minor(book, account, command.credit)
     if account.balance >= 0:
         raise ValidationError("balance_not_negative", "the balance is not below zero", field="login")
-    credit = 0 if command.credit is None else _minor(book, account, command.credit)
     return -account.balance, -credit
 
 

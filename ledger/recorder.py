@@ -25,13 +25,13 @@ log AS (
     INSERT INTO ledger_events (
         notification_id, originator_id, originator_version, topic, state, leaf_hash
     )
-    SELECT "position", stream, version, topic, state, sha256(state)
+    SELECT "position", stream, version, topic, state, sha256('\\x00'::bytea || state)
     FROM unnest(%(entries)s::log_entry[])
 )
 """
 _INSERT: LiteralString = """
 INSERT INTO ledger_events (notification_id, originator_id, originator_version, topic, state, leaf_hash)
-SELECT head.max + n, stream, version, topic, state, sha256(state)
+SELECT head.max + n, stream, version, topic, state, sha256('\\x00'::bytea || state)
 FROM (SELECT coalesce(max(notification_id), 0) AS max FROM ledger_events) AS head,
     unnest(%s::text[], %s::bigint[], %s::text[], %s::bytea[])
     WITH ORDINALITY AS events (stream, version, topic, state, n)

@@ -16,7 +16,7 @@ docs/api.md lists the codes in order of precedence; api/problems.py gives famili
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Refusal(Exception):
@@ -32,6 +32,11 @@ class Refusal(Exception):
         self.extra = extra
         self.decided = False
         """Whether it was met after the key's reach in the order of precedence, and not by a dry run."""
+
+    def at_rest(self) -> Self:
+        """Forget where it was raised; whoever keeps it would keep all that was being read there."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
 
     @property
     def attempted(self) -> bool:

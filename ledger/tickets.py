@@ -21,7 +21,8 @@ class Ticket:
     """Requests that came together, and the future of their outcomes.
 
     An `atomic` ticket books all of its requests or none; a `rehearsal` decides them one on top of the
-    other and books none. Both have a transaction to themselves.
+    other and books none. Both have a transaction to themselves. One without requests only wants to know
+    that what is booked is safe.
     """
 
     __slots__ = ("atomic", "future", "rehearsal", "requests")
@@ -59,7 +60,7 @@ def _decide_one(book: Book, request: Request, ticket: Ticket) -> Outcome:
     try:
         events = decide(book, request)
     except Refusal as refusal:
-        return refusal
+        return refusal.at_rest()
     except Exception:
         log.exception("a %s could not be decided", type(request.command).__name__)
         return Fault("fault", "the service met a fault of its own")

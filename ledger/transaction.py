@@ -6,7 +6,7 @@ What it needs of the read side it says in two small protocols; projections.batch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -23,14 +23,19 @@ from ledger.definitions import Definitions
 from ledger.events import Event
 from ledger.figures import Figures
 from ledger.packing import Packed, RowPacker
+from ledger.refusals import AlreadyApplied, ManagerOffline
+from ledger.silence import BoundedConnection
 from ledger.tickets import Outcome, Ticket, decide_ticket
-from ledger.wire import NO_PARAMS, Prepared, Wire
+from ledger.wire import NO_PARAMS, Params, Prepared, Wire
 
 Statement = tuple[str, dict[str, Any]]
 
+CLOCK_RETRY_AFTER_S = 10
 _BEGIN = Prepared("begin", "BEGIN")
 _LOCK = Prepared("lock_gate", recorder.LOCK_GATE)
 _COMMIT = Prepared("commit", "COMMIT")
+# A transaction that writes nothing waits for nobody; its commit must come after all others' in the WAL.
+_TOUCH_WAL = Prepared("touch_wal", "SELECT pg_logical_emit_message(true, 'fundledger', '')")
 _ROLLBACK = Prepared("rollback", "ROLLBACK")
 
 
@@ -109,9 +114,12 @@ class UnknownOutcome(Exception):
 class Transaction:
     """One batch's way through the database, on the writer's connection."""
 
-    def __init__(self, views: Views, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, views: Views, now: Callable[[], datetime], *, behind_max: timedelta = timedelta.max
+    ) -> None:
         self._views = views
         self._now = now
+        self._behind_max = behind_max
         self._packer: RowPacker | None = None
         self._window: DayWindow | None = None
         self._head = Head()
@@ -125,15 +133,21 @@ class Transaction:
         """Whether the batch has come so far that it may be booked, whatever happens to the connection."""
         self.booked: Sequence[Event] = ()
         """What the last batch booked."""
+        self.last_recorded: datetime | None = None
+        """The last recorded time that a batch has seen."""
 
-    async def prepare(self, connection: AsyncConnection[Any], row_types: dict[str, int]) -> None:
+        self.confirmed = 0
+        """Up to this position it is known that everything is where a commit has to bring it, standbys too."""
+
+    async def prepare(self, connection: BoundedConnection, row_types: dict[str, int]) -> None:
         """Forget what another connection knew; take this one's row types, and the definitions."""
         self._packer = recorder.entry_packer(row_types)
         self._views.prepare(row_types)
         self._head = Head()
+        self.confirmed = 0
         self.definitions = await self._views.load_definitions(connection)
         self._wire = Wire(connection)
-        own = [_BEGIN, _LOCK, *self._reads.values(), self._append_batch, _COMMIT, _ROLLBACK]
+        own = [_BEGIN, _LOCK, *self._reads.values(), self._append_batch, _COMMIT, _TOUCH_WAL, _ROLLBACK]
         await self._wire.prepare(own)
 
     async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
@@ -144,15 +158,40 @@ class Transaction:
         if read.definitions_position != self.definitions.position:
             self.definitions = await self._views.load_definitions(connection)
         begins = self.definitions.simulated_from is None and not read.login_max and _simulates(requests)
+        self._reach(read)
+        if self.too_early and not begins:
+            return await self._turn_away(batch)
         book = self._book(read, requests, begins=begins)
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
         if book.booked:
             await self._append(connection, book, read.accounts)
             self.definitions = book.definitions
+        elif read.position > self.confirmed and _vouches(batch, outcomes):
+            await self._commit(connection, (_TOUCH_WAL, NO_PARAMS))
+            self.confirmed = read.position
         else:
             await self._on_wire.run((_ROLLBACK, NO_PARAMS))
         self.booked = book.booked
         return outcomes
+
+    @property
+    def behind(self) -> timedelta:
+        """How far the clock is behind the last event; zero or less where it is not."""
+        return timedelta(0) if self.last_recorded is None else self.last_recorded - self._now()
+
+    @property
+    def too_early(self) -> bool:
+        """Whether that is so far that one of the two times must be wrong."""
+        return self.behind > self._behind_max
+
+    async def _turn_away(self, batch: Sequence[Ticket]) -> list[list[Outcome]]:
+        """Book nothing at a time that would be far from the true one."""
+        await self._on_wire.run((_ROLLBACK, NO_PARAMS))
+        self.booked = ()
+        seconds = self.behind.total_seconds()
+        detail = f"the clock is {seconds:.0f} s behind the ledger's last event"
+        refusal = ManagerOffline("clock_behind", detail, retry_after=CLOCK_RETRY_AFTER_S)
+        return [[refusal] * len(ticket.requests) for ticket in batch]
 
     @property
     def _on_wire(self) -> Wire:
@@ -171,7 +210,7 @@ class Transaction:
         return read
 
     def _book(self, read: BatchRead, requests: Sequence[Request], *, begins: bool) -> Book:
-        moment = self._moment(read, begins=begins)
+        moment = self._moment(begins=begins)
         return Book(
             moment=moment,
             head=read.position,
@@ -192,17 +231,21 @@ class Transaction:
             previous=self._head.last,
         )
 
-    def _moment(self, read: BatchRead, *, begins: bool) -> Moment:
+    def _moment(self, *, begins: bool) -> Moment:
         """Read the time; it goes back only where a simulation begins."""
-        if read.position != self._head.position:
-            assert read.head is not None
-            last = read_event(read.head, topic="", position=read.position)
-            self._head = Head(read.position, moment_of(last))
         now = self._now()
         clock = self.definitions.clock
         if self._window is None or self._window.clock != clock or not self._window.contains(now):
             self._window = DayWindow.of(clock, now)
         return moment_after(Head() if begins else self._head, now, self._window)
+
+    def _reach(self, read: BatchRead) -> None:
+        """Take note of the head, where another process has moved it."""
+        if read.position != self._head.position:
+            assert read.head is not None
+            last = read_event(read.head, topic="", position=read.position)
+            self._head = Head(read.position, moment_of(last))
+            self.last_recorded = last.recorded_at
 
     async def _append(self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account]) -> None:
         assert self._packer is not None
@@ -210,10 +253,13 @@ class Transaction:
         params["entries"] = recorder.entries(self._packer, book.booked)
         for statement, values in self._views.rare(book):
             await connection.execute(statement.encode(), values)
-        await self._book_and_commit(connection, params)
+        await self._commit(connection, (self._append_batch, params))
         self._head = Head(book.head + len(book.booked), book.moment)
+        self.last_recorded = book.moment.recorded_at
+        self.confirmed = self._head.position
 
-    async def _book_and_commit(self, connection: AsyncConnection[Any], params: dict[str, Packed]) -> None:
+    async def _commit(self, connection: AsyncConnection[Any], last: tuple[Prepared, Params]) -> None:
+        """Run the last statement and commit; a commit waits for what was committed before it, too."""
         warned: list[str | None] = []
 
         def warn(notice: Diagnostic) -> None:
@@ -222,11 +268,17 @@ class Transaction:
         connection.add_notice_handler(warn)
         self.booking = True
         try:
-            await self._on_wire.run((self._append_batch, params), (_COMMIT, NO_PARAMS))
+            await self._on_wire.run(last, (_COMMIT, NO_PARAMS))
         finally:
             connection.remove_notice_handler(warn)
         if "01000" in warned:
             raise UnknownOutcome
+
+
+def _vouches(batch: Sequence[Ticket], outcomes: Iterable[Sequence[Outcome]]) -> bool:
+    """Tell whether somebody is to be told of something booked before: perhaps no standby has it yet."""
+    told = any(isinstance(outcome, AlreadyApplied) for of_one in outcomes for outcome in of_one)
+    return told or any(not ticket.requests for ticket in batch)
 
 
 def _simulates(requests: Sequence[Request]) -> bool:

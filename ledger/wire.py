@@ -12,16 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
-Params = Mapping[str, bytes | None]
-SILENCE_MAX_S: Final = 15.0
-"""How long a round trip may take before the connection counts as lost; TimeoutError is an OSError."""
+from ledger.silence import BoundedConnection, Listening
 
+Params = Mapping[str, bytes | None]
 NO_PARAMS: Final[Params] = {}
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
@@ -46,7 +44,7 @@ class Prepared:
 class Wire:
     """Runs prepared statements on one connection, several in one round trip."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: BoundedConnection) -> None:
         self._connection = connection
         self._libpq: PGconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
@@ -56,7 +54,7 @@ class Wire:
         self._libpq.enter_pipeline_mode()
         for statement in statements:
             self._libpq.send_prepare(statement.name, statement.text)
-        async with asyncio.timeout(SILENCE_MAX_S):
+        with self._listening():
             await self._finish(len(statements))
 
     async def run(self, *steps: tuple[Prepared, Params]) -> list[PGresult]:
@@ -66,7 +64,7 @@ class Wire:
             self._libpq.send_query_prepared(
                 statement.name, statement.values(params), statement.formats, Format.BINARY
             )
-        async with asyncio.timeout(SILENCE_MAX_S):
+        with self._listening():
             return await self._finish(len(steps))
 
     def rows(self, result: PGresult) -> list[tuple[Any, ...]]:
@@ -74,6 +72,9 @@ class Wire:
         transformer = Transformer(self._connection)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
+
+    def _listening(self) -> Listening:
+        return Listening(self._libpq, self._connection.silence_max_s)
 
     async def _finish(self, expected: int) -> list[PGresult]:
         libpq = self._libpq

@@ -14,17 +14,16 @@ import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection
 
 from ledger.commands import Request
 from ledger.definitions import Definitions
 from ledger.events import Event
 from ledger.refusals import ManagerOffline, Refusal
+from ledger.silence import BoundedConnection, Silence
 from ledger.tickets import Outcome, Ticket
 from ledger.transaction import Transaction, UnknownOutcome, Views
 
@@ -34,12 +33,19 @@ SINGLES_MAX = 32
 BULK_MAX = 1_000
 QUEUE_MAX = 20_000
 RETRY_AFTER_S = 1
+RECONNECT_S = 1.0
+"""How often a writer without a connection tries to have one, when nobody asks for anything."""
+
 MOVED = "FL001"
 
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 POISON = (UnicodeError, OverflowError, struct.error)
 """What a value raises that the database cannot hold: it slipped through the edge's checks."""
+
+
+class Unreachable(Exception):
+    """No connection to the database can be had."""
 
 
 class CannotBeBooked(Exception):
@@ -60,21 +66,22 @@ class GroupCommit:
     def __init__(
         self,
         *,
-        connect: Callable[[], Awaitable[tuple[AsyncConnection[Any], dict[str, int]]]],
+        connect: Callable[[], Awaitable[tuple[BoundedConnection, dict[str, int]]]],
         views: Views,
         now: Callable[[], datetime],
         queue_max: int = QUEUE_MAX,
         tell: Callable[[Committed], None] | None = None,
+        behind_max: timedelta = timedelta.max,
     ) -> None:
         self._connect = connect
-        self._transaction = Transaction(views, now)
+        self._transaction = Transaction(views, now, behind_max=behind_max)
         self._queue_max = queue_max
         self._tell = tell
         self._singles: deque[Ticket] = deque()
         self._bulk: deque[Ticket] = deque()
         self._waiting = 0
         self._arrived = asyncio.Event()
-        self._connection: AsyncConnection[Any] | None = None
+        self._connection: BoundedConnection | None = None
         self._closing = False
         self._was_alone = False
         self._busy_since: float | None = None
@@ -89,6 +96,21 @@ class GroupCommit:
     def busy_s(self) -> float:
         """How long the present batch has taken so far, in seconds; 0 when none is under way."""
         return 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a connection, as far as it knows."""
+        return self._connection is not None and not self._connection.closed
+
+    @property
+    def clock_behind(self) -> timedelta:
+        """How far the clock is behind the last event that a batch has seen; zero or less where it is not."""
+        return self._transaction.behind
+
+    @property
+    def too_early(self) -> bool:
+        """Whether the clock is so far behind that nothing is booked until it has caught up."""
+        return self._transaction.too_early
 
     @property
     def definitions(self) -> Definitions:
@@ -138,6 +160,13 @@ class GroupCommit:
         """
         return await self._enqueue(self._bulk, Ticket(requests, atomic=True, rehearsal=dry_run))
 
+    async def confirm(self, position: int) -> None:
+        """See that what is booked up to a position is safe, also on a standby that commits wait for."""
+        if position > self._transaction.confirmed:
+            await self._enqueue(self._singles, Ticket([]))
+        if position > self._transaction.confirmed:
+            raise _unknown()
+
     async def _enqueue(self, queue: deque[Ticket], ticket: Ticket) -> list[Outcome]:
         if self._closing:
             raise offline("closing", "the service is shutting down")
@@ -153,8 +182,7 @@ class GroupCommit:
             if not self._singles and not self._bulk:
                 if self._closing:
                     return
-                self._arrived.clear()
-                await self._arrived.wait()
+                await self._idle()
                 continue
             batch = self._take()
             self._busy_since = time.monotonic()
@@ -162,14 +190,32 @@ class GroupCommit:
             self._busy_since = None
             self._waiting -= sum(len(ticket.requests) for ticket in batch)
             if self._closing and self._connection is None:
-                self._give_up()
+                self._turn_away(offline("closing", "the service is shutting down"))
 
-    def _give_up(self) -> None:
-        """Answer what still waits, where the database is away and the service is shutting down."""
+    async def _idle(self) -> None:
+        """Wait for a request; without a connection try meanwhile to have one, so that readiness is true."""
+        self._arrived.clear()
+        if self.connected:
+            await self._arrived.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), RECONNECT_S)
+            return
+        try:
+            await self._ensure_connected()
+        except Unreachable:
+            self._turn_away(_away())
+        except Exception as error:  # noqa: BLE001 - such as a server that is not safe to write to
+            log.warning("the writer cannot connect: %s", error)
+            await self._abandon()
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Answer all that waits; nothing of it was begun."""
         left = [*self._singles, *self._bulk]
         self._singles.clear()
         self._bulk.clear()
-        _answer_all(left, offline("closing", "the service is shutting down"))
+        self._waiting -= sum(len(ticket.requests) for ticket in left)
+        _answer_all(left, refusal)
 
     def _take(self) -> list[Ticket]:
         """Take the next batch: singles and bulk calls up to their caps, or one that wants to be alone.
@@ -191,13 +237,17 @@ class GroupCommit:
     async def _commit(self, batch: list[Ticket]) -> None:
         try:
             await self._commit_or_reconnect(batch)
+        except Unreachable as error:
+            log.warning("the database is away: %s", type(error.__cause__).__name__)
+            _answer_all(batch, _away())
+            self._turn_away(_away())  # or each batch would wait as long, one after the other
         except AWAY as error:
             log.warning("the database is away: %s", type(error).__name__)
             await self._abandon()
-            _answer_all(batch, offline("database_away", "the ledger's database cannot be reached"))
+            _answer_all(batch, _away())
         except UnknownOutcome:
             await self._abandon()
-            _answer_all(batch, offline("outcome_unknown", "it is not known whether this was booked"))
+            _answer_all(batch, _unknown())
         except Exception:
             log.exception("a batch of %d tickets failed", len(batch))
             await self._abandon()
@@ -205,14 +255,14 @@ class GroupCommit:
 
     async def _commit_or_reconnect(self, batch: list[Ticket]) -> None:
         """Commit; a connection that was lost before anything could be booked is replaced, once."""
+        await self._ensure_connected()
         try:
-            await self._connected()
             await self._commit_or_split(batch)
-        except AWAY:
-            if self._transaction.booking or (self._connection is not None and not self._connection.closed):
+        except AWAY as error:
+            if self._transaction.booking or isinstance(error, Silence) or not self._open.closed:
                 raise
             await self._abandon()
-            await self._connected()
+            await self._ensure_connected()
             await self._commit_or_split(batch)
 
     async def _commit_or_split(self, batch: list[Ticket]) -> None:
@@ -254,13 +304,18 @@ class GroupCommit:
         ticket.answer([outcome for half in halves for outcome in half.future.result()])
 
     @property
-    def _open(self) -> AsyncConnection[Any]:
+    def _open(self) -> BoundedConnection:
         assert self._connection is not None
         return self._connection
 
-    async def _connected(self) -> None:
-        if self._connection is None or self._connection.closed:
+    async def _ensure_connected(self) -> None:
+        if self.connected:
+            return
+        try:
             await self._reconnect()
+        except AWAY as error:
+            await self._abandon()
+            raise Unreachable from error
 
     async def _reconnect(self) -> None:
         self._connection, row_types = await self._connect()
@@ -277,6 +332,14 @@ class GroupCommit:
 def offline(code: str, detail: str) -> ManagerOffline:
     """Build the refusal of a ledger that cannot answer now."""
     return ManagerOffline(code, detail, retry_after=RETRY_AFTER_S)
+
+
+def _away() -> ManagerOffline:
+    return offline("database_away", "the ledger's database cannot be reached")
+
+
+def _unknown() -> ManagerOffline:
+    return offline("outcome_unknown", "it is not known whether this was booked")
 
 
 def _is_of_one(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from ledger.commands import Access
 from projections.sql import sql
 
 Entry = tuple[int, bytes, bytes]
-"""One event as it is stored: its position, its bytes, and their sha256. A row as it comes: there are many."""
+"""One event as it is stored: its position, bytes and leaf hash. A row as it comes: there are many."""
 
 
 async def entries(connection: AsyncConnection[Any], *, after: int, limit: int) -> list[Entry]:

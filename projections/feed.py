@@ -28,6 +28,9 @@ class ItemRefused(msgspec.Struct, frozen=True):
     refusal: Refusal
     named: dict[str, Any] = {}
 
+    def __post_init__(self) -> None:
+        self.refusal.at_rest()
+
 
 def refused_item(index: int, refusal: Refusal, **named: Any) -> ItemRefused:
     """Name an item that is refused by what is known; past the key's reach such attempts are kept."""

@@ -39,7 +39,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks for; None and () mean anything.
 
     `since` <= time < `until` on the basis; the server days are as booked, both ends inclusive. A group
-    is that at booking. Amounts compare the larger absolute change, in the account's own currency.
+    is that at booking. Amounts compare the larger absolute change, in the account's own currency. What was
+    `booked_after` a server day is what was booked on a later one with an effective time of its own.
     """
 
     login: int | None = None
@@ -52,6 +53,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     reference: str | None = None
     operator_id: str | None = None
+    booked_after: date | None = None
     amount_min: Amount | None = None
     amount_max: Amount | None = None
     basis: Basis = "recorded"
@@ -65,7 +67,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def one_account(self) -> bool:
         """Whether only time limits the rows of one login, so that they lead from balance to balance."""
-        others = (self.group_mask, self.request_id, self.reference, self.operator_id)
+        others = (self.group_mask, self.request_id, self.reference, self.operator_id, self.booked_after)
         amounts = (self.amount_min, self.amount_max)
         return (
             self.login is not None
@@ -128,6 +130,7 @@ CONDITIONS: Final = {
     "positions": 'h."position" = ANY(%(positions)s)',
     "reference": "h.reference = %(reference)s",
     "operator_id": "h.operator_id = %(operator_id)s",
+    "booked_after": "h.effective_at < h.recorded_at AND h.server_day > %(booked_after)s",
     "amount_min": "greatest(abs(h.balance_change), abs(h.credit_change)) >= (%(amount_min)s)[h.digits + 1]",
     "amount_max": "greatest(abs(h.balance_change), abs(h.credit_change)) <= (%(amount_max)s)[h.digits + 1]",
     "to_day": "h.server_day <= %(to_day)s",
@@ -216,7 +219,7 @@ def _digest(wanted: Filter, order: Order) -> bytes:
     ]
     times = [None if at is None else _microseconds(at) for at in (wanted.since, wanted.until)]
     mask = None if wanted.group_mask is None else wanted.group_mask.text
-    days = [wanted.from_day, wanted.to_day]
+    days = [wanted.from_day, wanted.to_day, wanted.booked_after]
     texts = [wanted.request_id, wanted.reference, wanted.operator_id]
     question = [
         wanted.basis,
@@ -243,6 +246,7 @@ def _plain(wanted: Filter) -> dict[str, Any]:
         "kinds": list(wanted.kinds) or None,
         "reference": wanted.reference,
         "operator_id": wanted.operator_id,
+        "booked_after": wanted.booked_after,
         "amount_min": None if wanted.amount_min is None else _at_least(wanted.amount_min),
         "amount_max": None if wanted.amount_max is None else _at_most(wanted.amount_max),
     }

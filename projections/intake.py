@@ -59,4 +59,4 @@ async def _take(desk: Desk, message: Message) -> Outcome:
         return await TAKE[type(message)](desk, message)
     except Refusal as refusal:
         desk.forget(message)
-        return refusal
+        return refusal.at_rest()

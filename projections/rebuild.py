@@ -7,9 +7,8 @@ everything in one snapshot and leaves nothing behind.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, LiteralString
 
@@ -17,25 +16,31 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier
 
+from ledger import merkle
 from ledger.account import Account
 from ledger.book import Book, moment_of
+from ledger.checkpoint import VerificationKey
 from ledger.codec import UnknownEvent, read_event
 from ledger.definitions import Definitions
 from ledger.events import Event, KeyCreated
+from ledger.evidence import Kept
 from ledger.packing import Packed, PackedDumper
 from ledger.recorder import LOCK_GATE
 from ledger.transaction import BatchRead
 from projections.batch import BatchViews, row_types
+from projections.reports import point_reports
+from projections.rights import grant
+from projections.roles import become_owner
 from projections.schema import (
     check_schema,
     create_views,
-    grant,
     insisting,
     lock_views,
     schema_of,
     view_tables,
 )
 from projections.sql import sql
+from projections.verifying import LogVerification
 
 CHUNK = 5_000
 DIFFERENCES_MAX = 20
@@ -64,7 +69,9 @@ _CHUNK = (
     " WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
 )
 _ACCOUNTS = sql("read_accounts").encode()
-_SHADOWS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+_SHADOWS = """
+SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s) AND pg_has_role(nspowner, 'USAGE')
+"""
 
 Progress = Callable[[int], None]
 
@@ -155,6 +162,7 @@ def rebuild(database_url: str, ledger: str, progress: Progress | None = None) ->
     """Replace the read models by ones made from the log, while the service goes on."""
     schema, shadow = _schemas(ledger)
     with psycopg.connect(database_url, autocommit=True) as connection:
+        become_owner(connection)
         check_schema(connection, schema)
         _drop_leftovers(connection, schema)
         _create_shadow(connection, schema, shadow)
@@ -164,12 +172,24 @@ def rebuild(database_url: str, ledger: str, progress: Progress | None = None) ->
             connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(shadow)))
 
 
-def verify(database_url: str, ledger: str, progress: Progress | None = None) -> Iterator[str]:
-    """Rebuild beside the live read models in one snapshot; say in a line each what differs."""
+def verify(
+    database_url: str,
+    ledger: str,
+    progress: Progress | None = None,
+    *,
+    keys: Sequence[VerificationKey] = (),
+    kept: Sequence[Kept] = (),
+) -> Iterator[str]:
+    """Check the log, then the live rows against a rebuild, in one snapshot; tell each thing that differs."""
     schema, shadow = _schemas(ledger)
     with psycopg.connect(database_url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        become_owner(connection)
         check_schema(connection, schema)
+        log = LogVerification(connection, keys=keys, kept=kept)
+        yield from log.run(progress)
+        if log.broken:
+            return
         _create_shadow(connection, schema, shadow)
         try:
             replay(connection, progress)
@@ -225,6 +245,7 @@ def _swap(
         lock_views(connection)  # what may fail comes before the last catching up: it would be undone
         _search(connection, shadow, schema)
         run.catch_up(progress)
+        point_reports(connection, schema)  # at the shadow's tables, which they follow: they are never gone
         for table in view_tables(connection):
             live, rebuilt = Identifier(schema, table), Identifier(shadow, table)
             connection.execute(SQL("DROP TABLE {}").format(live))
@@ -256,7 +277,7 @@ def _checked(rows: list[tuple[Any, ...]], before: int) -> Iterator[Event]:
     for number, (position, stream, version, topic, state, leaf_hash) in enumerate(rows, start=before + 1):
         if position != number:
             raise LogBroken(position=number, reason="the event is missing")
-        if hashlib.sha256(state).digest() != leaf_hash:
+        if merkle.leaf_hash(state) != leaf_hash:
             raise LogBroken(position=position, reason="the leaf hash is not that of the event's bytes")
         event = read_event(state, topic=topic, position=position)
         if (event.position, event.stream, event.version, event.TOPIC) != (position, stream, version, topic):

@@ -18,11 +18,14 @@ from psycopg.sql import SQL, Identifier
 from api.embedded import EmbeddedPostgres
 from projections import install
 from tests.drive import LedgerUnderTest
+from tests.service import scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _numbers = count(1)
+_LEDGER = f"test_{os.getpid()}_"
+"""Begins the names of ledgers; their roles are the whole server's, which others may test on too."""
 
 settings.register_profile("fundledger", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("fundledger")
@@ -47,6 +50,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Yield a new directory that an embedded PostgreSQL can live in."""
+    with scratch_directory() as directory:
+        yield directory
+
+
 @pytest.fixture(scope="session")
 def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Yield the superuser's URL of the server that the session tests on."""
@@ -69,21 +79,30 @@ def template(server_url: str) -> Iterator[str]:
     with _database(server_url) as (name, url):
         install.migrate(url, "main")
         yield name
+    _drop_roles(server_url)
 
 
 @pytest.fixture(scope="module")
 def database_url(server_url: str, template: str) -> Iterator[str]:
     """Yield the superuser's URL of a database of the module's own, with an empty ledger `main`."""
     with _database(server_url, template=template) as (_, url):
+        install.migrate(url, "main")  # rights in a database are not copied with it
         yield url
 
 
 @pytest.fixture
 def ledger(database_url: str) -> LedgerUnderTest:
     """Return a new, empty ledger of the test's own in the module's database."""
-    name = f"test_{next(_numbers)}"
+    name = f"{_LEDGER}{next(_numbers)}"
     install.migrate(database_url, name)
     return LedgerUnderTest(database_url, name)
+
+
+def _drop_roles(server_url: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        found = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)"
+        for (role,) in connection.execute(found, [f"ledger_{_LEDGER}"]).fetchall():
+            connection.execute(SQL("DROP ROLE {}").format(Identifier(role)))
 
 
 class _database:  # noqa: N801 - used as a function

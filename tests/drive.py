@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from ledger.commands import Caller
+    from ledger.silence import BoundedConnection
     from ledger.tickets import Outcome
 
 HANG_S = 60
@@ -121,7 +122,7 @@ class Desk:
         self.ledger = ledger
         self.clock = clock
         self._database = Database(ledger.database_url, ledger.name)
-        self.connections: list[AsyncConnection[Any]] = []
+        self.connections: list[BoundedConnection] = []
         self.writer = GroupCommit(connect=self._connect, views=BatchViews(), now=clock, **options)
 
     @property
@@ -176,7 +177,7 @@ class Desk:
                     if await cursor.fetchone() == (True,):
                         return
 
-    async def _connect(self) -> tuple[AsyncConnection[Any], dict[str, int]]:
+    async def _connect(self) -> tuple[BoundedConnection, dict[str, int]]:
         connection, row_types = await self._database.connect_writer()
         self.connections.append(connection)
         return connection, row_types

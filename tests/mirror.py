@@ -35,7 +35,7 @@ class Item(msgspec.Struct, rename="camel", kw_only=True, forbid_unknown_fields=T
     @property
     def untouched(self) -> bool:
         """Whether the data is what the ledger hashed as it stored it."""
-        return hashlib.sha256(bytes(self.data)).hexdigest() == self.leaf_hash
+        return hashlib.sha256(b"\x00" + bytes(self.data)).hexdigest() == self.leaf_hash
 
     @property
     def said(self) -> dict[str, object]:
@@ -51,6 +51,10 @@ class Page(msgspec.Struct, forbid_unknown_fields=True):
     next: int
 
 
+class Away(Exception):
+    """The service cannot answer now, and wants to be asked again."""
+
+
 class Mirror:
     """Reads one ledger's log with one key, from one service or another."""
 
@@ -63,6 +67,8 @@ class Mirror:
         answer = httpx.get(
             f"{self.url}/audit/events", params=query, headers=self._headers, timeout=timeout, trust_env=False
         )
+        if answer.status_code == 503:
+            raise Away(answer.text)
         assert answer.status_code == 200, answer.text
         return msgspec.json.decode(answer.content, type=Page)
 
@@ -80,6 +86,8 @@ class Mirror:
     ) -> Iterator[Iterator[Item]]:
         """Follow the log, on from what was last received."""
         with self.connection(last=last, query=query, timeout=timeout) as answer:
+            if answer.status_code == 503:
+                raise Away(answer.read())
             assert answer.status_code == 200, answer.read()
             yield items_of(answer)
 

@@ -108,9 +108,9 @@ class Service:
         """Say whether its process is there."""
         return self.process is not None and self.process.poll() is None
 
-    def run(self, *words: str) -> Ran:
+    def run(self, *words: str, bound_s: float = BOUND_S) -> Ran:
         """Run a command on the same ledger."""
-        return run(*words, *self.where)
+        return run(*words, *self.where, bound_s=bound_s)
 
     def command(self, *words: str) -> Ran:
         """Run a command on the same ledger within this process, which is faster."""
@@ -151,11 +151,11 @@ def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def run(*words: str) -> Ran:
+def run(*words: str, bound_s: float = BOUND_S) -> Ran:
     """Run a command to its end."""
     return Ran(
         subprocess.run(
-            [*FUNDLEDGER, *words], check=False, cwd=ROOT, capture_output=True, text=True, timeout=BOUND_S
+            [*FUNDLEDGER, *words], check=False, cwd=ROOT, capture_output=True, text=True, timeout=bound_s
         )
     )
 
@@ -169,29 +169,42 @@ def read_line(process: subprocess.Popen[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def data_directory() -> Iterator[Path]:
-    """Lend a new data directory, in reach of the account that PostgreSQL runs as when we are root."""
+def scratch_directory() -> Iterator[Path]:
+    """Lend a new directory, in reach of the account that PostgreSQL runs as when we are root."""
     directory = Path(tempfile.mkdtemp(prefix="fundledger-test-"))
     directory.chmod(0o755)
     try:
-        yield directory / "data"
+        yield directory
     finally:
         shutil.rmtree(directory)
 
 
 @contextlib.contextmanager
+def data_directory() -> Iterator[Path]:
+    """Lend the place of a new data directory."""
+    with scratch_directory() as directory:
+        yield directory / "data"
+
+
+@contextlib.contextmanager
 def embedded_service(*options: str, ledger: str = "main", begin: bool = True) -> Iterator[Service]:
-    """Serve a new data directory; at the end nothing of it runs any more, killed or not."""
-    with data_directory() as data:
-        service = Service(("--data", str(data)), data.parent / "log", ledger=ledger)
-        try:
-            if begin:
-                service.start(*options)
-            yield service
-        finally:
-            end(service)
-            if data.exists():
-                end_server(data)
+    """Serve a new data directory."""
+    with data_directory() as data, service_in(data, *options, ledger=ledger, begin=begin) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def service_in(data: Path, *options: str, ledger: str = "main", begin: bool = True) -> Iterator[Service]:
+    """Serve a data directory; at the end nothing of it runs any more, killed or not."""
+    service = Service(("--data", str(data)), data.parent / "log", ledger=ledger)
+    try:
+        if begin:
+            service.start(*options)
+        yield service
+    finally:
+        end(service)
+        if data.exists():
+            end_server(data)
 
 
 @contextlib.contextmanager

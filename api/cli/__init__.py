@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import shlex
 import sys
@@ -14,15 +13,25 @@ from pathlib import Path
 import psycopg
 
 from api.bodies import YEARS
-from api.cli import demo, imports, keys, ledgers, serve
-from api.database import UnsafeServer
+from api.cli import demo, evidence, imports, keys, ledgers, serve
+from api.cli.logs import log_to_standard_error
 from api.embedded import EmbeddedPostgresError
+from api.seal_key import SealKeyUnusable
+from api.startup import CLOCK_BEHIND_MAX
+from ledger.checkpoint import NoteBroken
 from ledger.codec import UnknownEvent
 from ledger.refusals import Refusal
+from projections.export import NotExportable
+from projections.obstacles import Obstacle
 from projections.rebuild import LogBroken
 from projections.schema import SchemaOutdated
 
 DATA = Path("data")
+FAILURES = (
+    *(Refusal, EmbeddedPostgresError, Obstacle, LogBroken, UnknownEvent),
+    *(SealKeyUnusable, NoteBroken, NotExportable),
+)
+"""What says in a sentence why a command did not do what it was asked for."""
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -30,15 +39,13 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_standard_error()
     command: Command = arguments.run
     try:
         return command(arguments)
     except SchemaOutdated as error:
         return _fail(f"{error}; run `fundledger migrate{_where(arguments)}` first")
-    except (Refusal, EmbeddedPostgresError, UnsafeServer, LogBroken, UnknownEvent) as error:
+    except FAILURES as error:
         return _fail(str(error))
     except psycopg.Error as error:
         return _fail(f"the database cannot be used: {str(error).strip()}")
@@ -66,10 +73,15 @@ def parser() -> argparse.ArgumentParser:
     _import(commands.add_parser("import", parents=[common], help="take over accounts from a CSV file"))
     command = commands.add_parser("rebuild", parents=[common], help="make the read models anew from the log")
     command.set_defaults(run=ledgers.rebuild)
-    command = commands.add_parser(
-        "verify", parents=[common], help="compare the read models with a rebuild, and check every leaf hash"
+    _verify(
+        commands.add_parser("verify", parents=[common], help="check the log, its seals and the read models")
     )
-    command.set_defaults(run=ledgers.verify)
+    command = commands.add_parser("export", parents=[common], help="write all sealed events to a file")
+    command.add_argument(
+        "file", type=Path, metavar="FILE", help="where the events go, one a line; - is standard output"
+    )
+    command.set_defaults(run=evidence.export)
+    _seal_key(commands.add_parser("seal-key", help="show the key that checkpoints are checked with"), common)
     _demo(commands.add_parser("demo", parents=[common], help="fill an empty ledger with a made-up broker"))
     return top
 
@@ -96,7 +108,20 @@ def _serve(command: argparse.ArgumentParser) -> None:
         help="whether money commands must bring a request id",
     )
     command.add_argument(
+        "--seal-key",
+        type=Path,
+        metavar="FILE",
+        help="the key that signs checkpoints; made where there is none",
+    )
+    command.add_argument(
         "--simulate-from", type=instant, metavar="TIME", help="run the ledger's clock on from this instant"
+    )
+    command.add_argument(
+        "--clock-tolerance",
+        type=keys.seconds,
+        default=int(CLOCK_BEHIND_MAX.total_seconds()),
+        metavar="SECONDS",
+        help="how far the clock may be behind the ledger's last event",
     )
     command.set_defaults(run=serve.serve)
 
@@ -137,6 +162,36 @@ def _import(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--dry-run", action="store_true", help="say what would be, and book nothing")
     command.set_defaults(run=imports.import_accounts)
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--offline", type=Path, metavar="EXPORT", help="check an export instead; needs no database"
+    )
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="a checkpoint that was kept elsewhere; may be given again",
+    )
+    command.add_argument(
+        "--public-key",
+        type=evidence.public_key,
+        action="append",
+        metavar="KEY",
+        help="what `fundledger seal-key show` printed; may be given again",
+    )
+    command.set_defaults(run=evidence.verify)
+
+
+def _seal_key(command: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    show = actions.add_parser("show", parents=[common], help="print the public key, for an auditor")
+    show.add_argument(
+        "--seal-key", type=Path, metavar="FILE", help="the key, where it is not in the data directory"
+    )
+    show.set_defaults(run=evidence.show_key)
 
 
 def _demo(command: argparse.ArgumentParser) -> None:

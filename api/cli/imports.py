@@ -16,6 +16,7 @@ from api.account_rows import BadRow, Row, read_rows
 from api.cli.progress import progress_bar
 from api.cli.where import database_url, writing
 from api.importing import Import, Result
+from api.startup import CLOCK_BEHIND_MAX
 from ledger.events import MoneyMoved
 from ledger.money import format_minor
 from ledger.refusals import ValidationError
@@ -94,8 +95,8 @@ async def _import(
 ) -> Tally:
     tally = Tally()
     with progress_bar(_size(lines)) as seen:
-        async with writing(url, arguments.ledger) as writer:
-            write = csv.writer(sheet, lineterminator="\n").writerow
+        async with writing(url, arguments.ledger, behind_max=CLOCK_BEHIND_MAX) as writer:
+            write = csv.writer(sheet).writerow  # ending lines with CR LF, it quotes cells that hold either
             write(HEADER)
             async for results in Import(writer, dry_run=arguments.dry_run).results(rows):
                 for result in results:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from api import startup
 from api.cli.where import book, database_url
 from api.clocks import real_now
 from api.keys import NewKey, make_key
@@ -129,7 +130,7 @@ def _book(url: str, ledger: str, steps: list[tuple[str, CreateKey | RevokeKey]])
 def _connect(url: str, ledger: str) -> psycopg.Connection[Any]:
     connection = psycopg.connect(schema.conninfo_of(url, ledger))
     try:
-        schema.check(connection)
+        startup.check(connection, ledger)
     except BaseException:
         connection.close()
         raise

@@ -1,10 +1,11 @@
-"""`fundledger migrate`, `ledgers`, `rebuild`, `verify`."""
+"""`fundledger migrate`, `ledgers`, `rebuild`."""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
 
+from api import startup
 from api.cli.where import database_url
 from ledger.codec import UnknownEvent
 from ledger.refusals import ValidationError
@@ -15,6 +16,7 @@ from projections import rebuild as rebuilding
 def migrate(arguments: Namespace) -> int:
     """Create or update the schema of a ledger."""
     with database_url(arguments, make=True) as url:
+        startup.check_database(url)
         done = install.migrate(url, arguments.ledger)
     print("\n".join(f"applied {name}" for name in done) or "nothing to do")
     return 0
@@ -23,6 +25,7 @@ def migrate(arguments: Namespace) -> int:
 def create(arguments: Namespace) -> int:
     """Make a ledger; one that is there already is an error."""
     with database_url(arguments, make=True) as url:
+        startup.check_database(url)
         if arguments.name in schema.ledgers(url):
             raise ValidationError("ledger_exists", f"there is a ledger {arguments.name} already")
         install.migrate(url, arguments.name)
@@ -47,19 +50,6 @@ def rebuild(arguments: Namespace) -> int:
             print(f"fundledger: {error}; nothing was changed", file=sys.stderr)
             return 1
     print(f"rebuilt from {position} events")
-    return 0
-
-
-def verify(arguments: Namespace) -> int:
-    """Say what differs from a rebuild, or that nothing does."""
-    with database_url(arguments) as url:
-        differences = list(rebuilding.verify(url, arguments.ledger, _progress))
-    for difference in differences:
-        print(difference)
-    if differences:
-        print(f"fundledger: {len(differences)} differences", file=sys.stderr)
-        return 1
-    print("the log holds together and the read models are what it adds up to")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -13,6 +14,7 @@ from api.clocks import Now, real_now, stopped_at
 from api.database import Database
 from api.embedded import EmbeddedPostgres
 from api.simulation import last_recorded
+from api.startup import check_clock
 from ledger.commands import Request
 from ledger.events import Event
 from ledger.writer import GroupCommit
@@ -35,17 +37,20 @@ def database_url(arguments: Namespace, *, make: bool = False) -> Iterator[str]:
 
 
 async def book(url: str, ledger: str, requests: list[Request]) -> list[list[Event]]:
-    """Have requests booked beside the service's own; raises the first refusal."""
+    """Have requests booked beside the service's own, whatever its clock; raises the first refusal."""
     async with writing(url, ledger) as writer:
         return [await writer.submit(request) for request in requests]
 
 
 @asynccontextmanager
-async def writing(url: str, ledger: str) -> AsyncIterator[GroupCommit]:
+async def writing(
+    url: str, ledger: str, *, behind_max: timedelta = timedelta.max
+) -> AsyncIterator[GroupCommit]:
     """Lend a writer of the command's own, beside the service's, on the ledger's clock."""
     async with opened(url, ledger) as database:
         async with database.reading() as connection:
             now = await _clock(connection)
+            check_clock(now(), await last_recorded(connection), behind_max)
         async with writing_at(database, now) as writer:
             yield writer
 

@@ -19,6 +19,9 @@ PORT = 5432
 
 _SETTINGS_FILE = "fundledger.conf"
 _SOCKET_PATH_BYTES_MAX = 107
+_OF_SEALS = ("seal-key.pem", "sealed-")
+"""What api/seal_key.py keeps here; brought along where PostgreSQL's files are made anew."""
+
 _LOG_BYTES_MAX = 16 * 2**20
 _GIB = 2**30
 
@@ -166,7 +169,7 @@ def _refuse_foreign(cluster: Cluster) -> None:
     paths = (cluster.files, cluster.fresh, cluster.log, cluster.service_lock, cluster.server_lock)
     ours = {path.name for path in paths}
     for entry in cluster.data.iterdir():
-        if entry.name not in ours:
+        if entry.name not in ours and not entry.name.startswith(_OF_SEALS):
             raise NotADataDirectory(cluster.data, entry.name)
 
 

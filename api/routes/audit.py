@@ -1,17 +1,21 @@
-"""GET /audit/...: the mirror of the log, page by page and as a stream, and the refused attempts."""
+"""GET /audit/...: the mirror of the log, page by page and as a stream, proofs of it, the refused attempts."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from litestar import get
+from litestar.params import FromPath
 
+from api import proofs
 from api.audit import EventsQuery, EventStream, Follower, StreamQuery
-from api.exchange import Answer, HttpRequest, ask_of, query_of, reply, service_of
+from api.exchange import Answer, HttpRequest, ask_of, query_of, reply, reply_to_anyone, service_of
+from api.proofs import CheckpointQuery, ConsistencyQuery
 from api.refused import RefusalsQuery, refusals_body
 from ledger.refusals import ValidationError
 
 POSITION_DIGITS: Final = 15
+NOTE: Final = "text/plain"
 _TAG = "Audit"
 _STREAMED: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
@@ -41,6 +45,30 @@ async def read_refusals(request: HttpRequest) -> Answer:
     return reply(ask, await refusals_body(service_of(request), ask, query))
 
 
+@get("/audit/checkpoint", opt={"scope": "audit:read", "query": CheckpointQuery, "tag": _TAG})
+async def read_checkpoint(request: HttpRequest) -> Answer:
+    """Read the newest signed checkpoint, or the one over so many events."""
+    query, ask = query_of(request, CheckpointQuery), ask_of(request)
+    found = await proofs.read_checkpoint(service_of(request), query.size)
+    if "text/plain" in request.headers.get("accept", ""):
+        return reply_to_anyone(request, found.note.encode(), NOTE)
+    return reply(ask, found)
+
+
+@get("/audit/proof/{operation_id:str}", opt={"scope": "audit:read", "query": CheckpointQuery, "tag": _TAG})
+async def read_proof(request: HttpRequest, operation_id: FromPath[str]) -> Answer:
+    """Prove that an operation is under a checkpoint."""
+    query, ask = query_of(request, CheckpointQuery), ask_of(request)
+    return reply(ask, await proofs.read_proof(service_of(request), ask, operation_id, query.size))
+
+
+@get("/audit/consistency", opt={"scope": "audit:read", "query": ConsistencyQuery, "tag": _TAG})
+async def read_consistency(request: HttpRequest) -> Answer:
+    """Prove that the log has only grown between two sizes."""
+    query, ask = query_of(request, ConsistencyQuery), ask_of(request)
+    return reply(ask, await proofs.read_consistency(service_of(request), query))
+
+
 def _follower(request: HttpRequest) -> Follower:
     authorization = dict(request.scope["headers"]).get(b"authorization")
     return Follower(service_of(request), ask_of(request), authorization)
@@ -58,4 +86,4 @@ def _last_received(request: HttpRequest, after: int) -> int:
     return int(given)
 
 
-HANDLERS = [read_events, stream_events, read_refusals]
+HANDLERS = [read_events, stream_events, read_checkpoint, read_proof, read_consistency, read_refusals]

@@ -6,8 +6,10 @@ from litestar import get
 
 from api import metrics
 from api.exchange import Answer, HttpRequest, reply_to_anyone, service_of
+from api.service import Service
 from ledger.events import to_json
 from ledger.refusals import ManagerOffline
+from ledger.silence import within
 
 STALLED_S = 3.0
 
@@ -26,9 +28,25 @@ async def readyz(request: HttpRequest) -> Answer:
         raise ManagerOffline("not_ready", "the service is starting or stopping", retry_after=1)
     if service.writer.busy_s > STALLED_S:
         raise ManagerOffline("not_ready", "a commit does not come to its end", retry_after=1)
+    if service.writer.too_early:
+        raise ManagerOffline("not_ready", "the clock is behind the ledger's last event", retry_after=1)
+    if not service.writer.connected:
+        raise ManagerOffline("not_ready", "the ledger's database cannot be reached", retry_after=1)
+    try:
+        await within(STALLED_S, _look(service))
+    except TimeoutError as error:
+        raise ManagerOffline("not_ready", "the ledger's database says nothing", retry_after=1) from error
+    said = {"status": "ready", "ledger": service.ledger, "sealing": _sealing(service)}
+    return reply_to_anyone(request, to_json(said))
+
+
+def _sealing(service: Service) -> str:
+    return "off" if service.sealer is None else service.sealer.sealing.state
+
+
+async def _look(service: Service) -> None:
     async with service.database.checking() as connection:
         await connection.execute("SELECT 1 FROM server LIMIT 1")
-    return reply_to_anyone(request, to_json({"status": "ready", "ledger": service.ledger}))
 
 
 @get("/metrics", opt={"tag": "Health"})

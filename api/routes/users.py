@@ -14,6 +14,7 @@ from api.exchange import (
     body_of,
     carry_out,
     carry_out_on,
+    check_in_path,
     query_of,
     reply,
     service_of,
@@ -47,6 +48,7 @@ async def update_account(request: HttpRequest, login: FromPath[int]) -> Answer:
 @get("/users/{login:int}", opt={"scope": "users:read", "tag": _TAG})
 async def read_account(request: HttpRequest, login: FromPath[int]) -> Answer:
     """Read an account's profile and figures."""
+    check_in_path(request, login)
     query_of(request, NoQuery)
     ask = ask_of(request)
     return reply(ask, await service_of(request).profile(login, ask))

@@ -40,7 +40,7 @@ FROM_THE_FUTURE = r"""
         FROM ledger_events WHERE notification_id = 2
     )
     UPDATE ledger_events AS e
-    SET topic = 'from-the-future', state = future.state, leaf_hash = sha256(future.state)
+    SET topic = 'from-the-future', state = future.state, leaf_hash = sha256('\x00'::bytea || future.state)
     FROM future WHERE e.notification_id = future.notification_id
 """
 """What a later version may have written: an event of a type that this one does not know."""

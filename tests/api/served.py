@@ -13,12 +13,14 @@ import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 import psycopg
 
 from api.cli import main
+from tests.described import undescribed
 from tests.drive import LedgerUnderTest
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ class Caller:
                 for name, value in given.items()
             },
         )
-        return _held_to_promises(response)
+        return _held_to_promises(response, base_path=urlsplit(self.served.url).path)
 
     def get(self, path: str, **query: object) -> Answer:
         """Read; a trailing underscore frees names that Python keeps (`from_`)."""
@@ -308,13 +310,16 @@ def _wire(body: object) -> object:
     return body
 
 
-def _held_to_promises(response: httpx.Response) -> Answer:
+def _held_to_promises(response: httpx.Response, *, base_path: str) -> Answer:
     kind = response.headers.get("content-type", "")
     body = json.loads(response.text, parse_float=Exact) if "json" in kind and "ndjson" not in kind else None
     answer = Answer(response.status_code, body, response.headers, response.text)
     assert "traceback" not in response.text.lower()
     if answer.status >= 400 and response.request.method != "HEAD":
         _is_problem(answer)
+    path = response.url.path.removeprefix(base_path)
+    wrong = undescribed(response.request.method, path, answer.status, kind, answer.text)
+    assert wrong is None, wrong
     return answer
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from litestar.routes import HTTPRoute
 
-from api.app import create_app
+from api.app import ROUTES, create_app
 from api.bodies import BatchBody
 from api.database import Database
 from api.service import Service
+from api.shapes.routes import ANSWERS
+from projections.accounts import STRUCTURE
+from projections.history_csv import COLUMNS
 from tests.api.served import Caller, Served, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BASE = "/mt4/manager"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def operations(database_url: str) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         (str(method).lower(), _as_described(route.path_format), handler.opt)
         for route in app.routes
-        if isinstance(route, HTTPRoute) and not route.path.startswith("/schema")
+        if isinstance(route, HTTPRoute) and not route.path.startswith(("/schema", "/console"))
         for handler in route.route_handlers
         for method in handler.http_methods - {"OPTIONS", "HEAD"}
     ]
@@ -101,7 +105,6 @@ class TestTheDocument:
         for method, path, _ in operations(database_url):
             operation = document["paths"][path][method]
             assert operation.get("summary") or operation.get("description"), (method, path)
-            assert "default" in operation["responses"]
             assert all(answer["description"] for answer in operation["responses"].values())
             ids.append(operation["operationId"])
         assert len(set(ids)) == len(ids)
@@ -150,7 +153,7 @@ class TestTheDocument:
         assert {parameter["name"] for parameter in parameters if parameter["in"] == "query"} == {
             *("login", "groupFilter", "kind", "from", "to", "fromDay", "toDay", "requestId", "reference"),
             *("operatorId", "minAmount", "maxAmount", "basis", "order", "limit", "cursor", "offset"),
-            *("totals", "format"),
+            *("totals", "format", "bookedAfter"),
         }
 
     def test_every_place_in_a_path_is_described(self, document: Any) -> None:
@@ -212,6 +215,79 @@ class TestTheDocument:
     def test_problems_are_described(self, document: Any) -> None:
         problem = document["components"]["schemas"]["Problem"]
         assert set(problem["required"]) == {"type", "title", "status", "code", "detail", "requestId"}
+        assert problem["additionalProperties"] is False
+
+
+class TestWhatRoutesAnswer:
+    def test_every_route_says_what_it_answers_and_no_other_does(self) -> None:
+        assert {handler.handler_name for handler in ROUTES} == set(ANSWERS)
+
+    def test_every_answer_is_described_field_by_field(self, document: Any, database_url: str) -> None:
+        for method, path, _ in operations(database_url):
+            for status, answer in document["paths"][path][method]["responses"].items():
+                schema = answer["content"].get("application/json", {}).get("schema")
+                if status < "300" and schema is not None:
+                    assert all(_closed(document, part) for part in schema.get("anyOf", [schema])), path
+
+    def test_the_fields_of_accounts_and_history_stand_in_the_published_order(self, document: Any) -> None:
+        schemas = document["components"]["schemas"]
+        assert tuple(schemas["Profile"]["properties"])[: len(STRUCTURE)] == STRUCTURE
+        assert schemas["AccountsPage"]["properties"]["structure"]["const"] == list(STRUCTURE)
+        assert len(schemas["AccountsPage"]["properties"]["rows"]["items"]["prefixItems"]) == len(STRUCTURE)
+        assert set(schemas["HistoryRow"]["properties"]) == set(COLUMNS)
+
+    def test_its_refusals_are_those_of_the_page_for_people(self, document: Any) -> None:
+        assert set(_described_refusals(document)) == _documented_refusals()
+
+    def test_every_route_with_a_key_can_refuse_it(self, document: Any, database_url: str) -> None:
+        for method, path, opt in operations(database_url):
+            refused = document["paths"][path][method]["responses"].get("401")
+            assert (refused is None) == (opt.get("scope") is None), path
+
+    def test_a_link_leads_to_a_route_and_names_what_it_takes(self, document: Any) -> None:
+        named = {
+            operation["operationId"]: operation
+            for item in document["paths"].values()
+            for operation in item.values()
+        }
+        links = [link for node in nodes(document) for link in node.get("links", {}).values()]
+        assert links
+        for link in links:
+            target = named[link["operationId"]]
+            assert set(link["parameters"]) <= {parameter["name"] for parameter in target["parameters"]}, link
+            body = schema_of(document, target)["properties"] if "requestBody" in link else {}
+            assert set(link.get("requestBody", {})) <= set(body), link
+
+
+def _closed(document: Any, schema: dict[str, Any]) -> bool:
+    found = resolved(document, schema["$ref"])
+    return bool(found["properties"]) and found["additionalProperties"] is False
+
+
+def _described_refusals(document: Any) -> Iterator[tuple[str, int, str]]:
+    """Give code, status and title of every refusal that any route describes."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                problem = answer["content"].get("application/problem+json")
+                if problem is not None:
+                    told = problem["schema"]["allOf"][1]["properties"]
+                    for code in told["code"]["enum"]:
+                        yield code, told["status"]["const"], told["title"]["const"]
+
+
+def _documented_refusals() -> set[tuple[str, int, str]]:
+    """Give those of docs/api.md that a whole call can be answered with."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = re.sub(r"^#### \w+ the [\w ]+ only\n.*?(?=^#)", "", page, flags=re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \| (\w+) \|", text, flags=re.MULTILINE)
+    return {(code, int(status), title) for code, status, title in rows if code not in OF_ITEMS | OF_NO_ROUTE}
+
+
+OF_ITEMS = {"bad_deal_id", "bad_price", "bad_quote", "bad_time", "deal_reused", "unknown_symbol"}
+"""Only an item of the feed is refused with these."""
+
+OF_NO_ROUTE = {"method_not_allowed"}
 
 
 class TestTheBrowsablePage:

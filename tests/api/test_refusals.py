@@ -168,6 +168,9 @@ class TestTheOrder:
 
 
 class TestWhatTheHttpLayerRefuses:
+    def test_a_head_of_more_than_64_kib_is_too_large(self, admin: Caller) -> None:
+        assert admin.send("GET", "/groups", headers={"x-long": "x" * 65_536}).said == (413, "head_too_large")
+
     @pytest.mark.parametrize(
         ("method", "path"),
         [
@@ -263,14 +266,15 @@ class TestWhatTheHttpLayerRefuses:
 
     def test_health_needs_no_key(self, nobody: Caller) -> None:
         assert nobody.get("/healthz").body == {"status": "ok"}
-        assert nobody.get("/readyz").body == {"status": "ready", "ledger": "main"}
+        assert nobody.get("/readyz").body == {"status": "ready", "ledger": "main", "sealing": "off"}
 
     def test_every_answer_carries_a_request_id_also_health(self, nobody: Caller) -> None:
         assert nobody.get("/healthz").headers.get("x-request-id")
 
 
 def test_every_refusal_that_http_can_meet_is_tried_here() -> None:
-    tried = "".join(path.read_text() for path in (ROOT / "tests" / "api").glob("test_*.py"))
+    folders = [ROOT / "tests" / name for name in ("api", "seal", "console")]
+    tried = "".join(path.read_text() for folder in folders for path in folder.glob("test_*.py"))
     missing = {code for code in _codes() if f'"{code}"' not in tried} - NOT_MET_OVER_HTTP
     assert not missing
 

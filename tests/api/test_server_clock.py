@@ -124,6 +124,18 @@ def test_days_and_months_of_athens_end_at_its_midnight_also_when_clocks_turn(tim
         assert days(caller)[0] == "2026-10-26"
 
 
+def test_a_repeat_on_a_later_day_tells_an_account_as_the_first_answer_did(timeline: Timeline) -> None:
+    with timeline.first("2026-03-30T22:30:00Z", ATHENS) as caller:
+        deposit(caller, 100)
+        first = caller.post(f"/users/{LOGIN}/disable", request_id="off")
+        assert (first["prevbalance"], first["prevmonthbalance"]) == held("0.00", "0.00")
+    with timeline.at("2026-03-31T22:30:00Z") as caller:
+        assert previous(caller) == held("100.00", "100.00")
+        again = caller.post(f"/users/{LOGIN}/disable", request_id="off")
+        assert (again.said, again["operation"]) == ((409, "request_applied"), first.body)
+        assert caller.post(f"/users/{LOGIN}/disable")["operation"] == first.body
+
+
 def test_new_york_closes_at_five_and_its_weekend_trades_on_monday(timeline: Timeline) -> None:
     with timeline.first("2026-10-30T20:59:00Z", NEW_YORK) as caller:
         deposit(caller, 100)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.faults.load import Load, Memory, open_accounts, until
-from tests.mirror import Mirror
+from tests.faults.load import Load, callers, until
+from tests.faults.memory import Memory
+from tests.faults.orders import Mix
+from tests.faults.shop import open_accounts
+from tests.mirror import Away, Mirror
 from tests.service import Service, rows, service_on
 
 if TYPE_CHECKING:
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENOUGH = 200
-HANGS_UP_AFTER = 60
-GONE = (httpx.TransportError, httpx.StreamError)
+HANGS_UP_AFTER = 300
+GONE = (httpx.TransportError, httpx.StreamError, Away)
 
 
 class Reader:
@@ -52,7 +55,8 @@ class Reader:
         """Read pages until told to end, waiting for what comes next."""
         while not self.ended:
             try:
-                page = self._mirror().page(after=self.last, limit=self._luck.randint(1, 50), wait=1)
+                wanted = self._luck.randint(1, HANGS_UP_AFTER)
+                page = self._mirror().page(after=self.last, limit=wanted, wait=1)
             except GONE:
                 self.broken += 1
             else:
@@ -79,11 +83,19 @@ def test_a_mirror_misses_nothing_and_has_nothing_twice(
     readers, memory = [Reader(urls, key), Reader(urls, key)], Memory()
     with services[0].client(key) as client:
         open_accounts(client)
-    load = Load(memory, urls, key, persistent=True)
+    load = Load(memory, Mix().call, callers(urls, key, clients=2))
 
     async def run() -> None:
         ways = (readers[0].follow, readers[1].page)
         reading = [asyncio.create_task(asyncio.to_thread(way)) for way in ways]
+        try:
+            await work()
+        finally:
+            for reader in readers:
+                reader.ended = True
+        await asyncio.gather(*reading)
+
+    async def work() -> None:
         load.begin()
         await load.until_acknowledged(ENOUGH)
         await asyncio.to_thread(services[1].kill)  # its clients go on when it is back
@@ -95,9 +107,6 @@ def test_a_mirror_misses_nothing_and_has_nothing_twice(
         await load.end()
         head = _head(database_url)
         await until(lambda: all(reader.last == head for reader in readers))
-        for reader in readers:
-            reader.ended = True
-        await asyncio.gather(*reading)
 
     asyncio.run(run())
     assert memory.unexpected == []

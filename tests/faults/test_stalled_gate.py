@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.faults.load import LOGINS, open_accounts
+from tests.faults.orders import LOGINS
+from tests.faults.shop import open_accounts
 from tests.service import service_on, within
 
 if TYPE_CHECKING:

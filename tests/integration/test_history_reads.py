@@ -177,6 +177,10 @@ def _matches(leg: MoneyMoved, wanted: Filter, group: dict[int, str]) -> bool:
         and (wanted.to_day is None or leg.server_day <= wanted.to_day)
         and (wanted.reference is None or leg.reference == wanted.reference)
         and (wanted.operator_id is None or leg.operator_id == wanted.operator_id)
+        and (
+            wanted.booked_after is None
+            or (leg.effective < leg.recorded_at and leg.server_day > wanted.booked_after)
+        )
         and (wanted.amount_min is None or larger >= _value(wanted.amount_min))
         and (wanted.amount_max is None or larger <= _value(wanted.amount_max))
         and wanted.access.reaches(leg.login, group[leg.login])
@@ -295,6 +299,7 @@ def filters(draw: st.DrawFn, /, **fixed: Any) -> Filter:
         "request_id": draw(_maybe(st.builds("b{}-{}".format, st.integers(0, 131), st.integers(0, 6)), 8)),
         "reference": draw(_maybe(st.integers(0, 41).map("ref-{}".format), 8)),
         "operator_id": draw(_maybe(st.sampled_from(["alice", "bob", "carol"]), 3)),
+        "booked_after": draw(_maybe(_DAYS, 4)),
         "amount_min": draw(_maybe(_AMOUNTS, 2)),
         "amount_max": draw(_maybe(_AMOUNTS, 2)),
         "basis": draw(st.sampled_from(["recorded", "effective"])),
@@ -327,6 +332,7 @@ def test_the_book_holds_everything_that_history_has_to_tell(book: Book) -> None:
 @example(Filter(), "desc", 7)
 @example(Filter(basis="effective"), "asc", 3)
 @example(Filter(login=1001, basis="effective"), "desc", 1)
+@example(Filter(booked_after=START.date(), basis="effective"), "asc", 7)
 def test_pages_of_any_size_join_to_what_a_naive_reading_of_the_log_selects(
     book: Book, wanted: Filter, order: Any, limit: int
 ) -> None:
@@ -413,6 +419,7 @@ def test_totals_are_exact_by_currency_and_kind_over_all_matched_rows(book: Book,
         request_id=None,
         reference=None,
         operator_id=None,
+        booked_after=None,
         amount_min=None,
         amount_max=None,
     )
@@ -458,6 +465,7 @@ def test_opening_and_closing_need_one_login_and_nothing_but_time(book: Book) -> 
         {"request_id": "b1-1"},
         {"reference": "ref-1"},
         {"operator_id": "alice"},
+        {"booked_after": START.date()},
         {"amount_min": money(1)},
         {"amount_max": money(1)},
         {"access": Access(mask=parse_mask("VIP-*"))},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from ledger.commands import (
     StartSimulation,
     UpdateAccount,
 )
+from ledger.merkle import leaf_hash
 from projections import install, rebuild, schema
 from projections.rebuild import LogBroken
 from tests.drive import Clock, codes_of
@@ -192,7 +192,7 @@ def schemas(ledger: LedgerUnderTest) -> int:
 def shadow_of_no_run(ledger: LedgerUnderTest) -> str:
     """Make a shadow that no rebuild works in; give its name."""
     shadow = f"shadow_{ledger.schema}_0123abcd"
-    ledger.rows(f"CREATE SCHEMA {shadow}")
+    ledger.rows(f"CREATE SCHEMA {shadow} AUTHORIZATION {schema.OWNER}")
     ledger.rows(f"CREATE TABLE {shadow}.accounts (login bigint)")
     return shadow
 
@@ -214,7 +214,7 @@ def unknown_event(ledger: LedgerUnderTest) -> int:
             "INSERT INTO ledger_events SELECT max(notification_id) + 1, 'moon', 1, 'moon-landed', %s, %s"
             " FROM ledger_events RETURNING notification_id",
             state,
-            hashlib.sha256(state).digest(),
+            leaf_hash(state),
         )
     )
 

@@ -105,7 +105,7 @@ class TestOurRecorder(OwnSchema):
         self.create_recorder().insert_events([self.event("a", 1)])
         with psycopg.connect(self._database_url) as connection:
             connection.execute(SQL("SET search_path TO {}").format(Identifier(self._schema)))
-            query = "SELECT leaf_hash = sha256(state), state FROM ledger_events"
+            query = r"SELECT leaf_hash = sha256('\x00'::bytea || state), state FROM ledger_events"
             assert connection.execute(query).fetchall() == [(True, b"a 1")]
 
 

@@ -14,11 +14,12 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from api.database import Database, UnsafeServer
-from ledger import wire
+from api.database import Database
+from api.startup import UnsafeServer
 from ledger.commands import Request, UpdateAccount
 from ledger.events import Event, MoneyMoved
 from ledger.refusals import AlreadyApplied, ManagerOffline, Refusal
+from ledger.silence import BoundedConnection
 from tests.drive import HANG_S, Clock, code_of, codes_of, folded, settled
 from tests.make import (
     adjust,
@@ -316,7 +317,7 @@ async def test_a_server_silent_at_the_gate_is_offline_and_a_repeat_books_once(
         await opened(desk)
         pid = desk.pid
         with ledger.gate_held(), monkeypatch.context() as patched:
-            patched.setattr(wire, "SILENCE_MAX_S", 0.05)
+            patched.setattr(BoundedConnection, "silence_max_s", 0.05)
             outcome = await desk.outcome(deposit(5), "silent")
             assert still_waits(ledger, pid)
         assert isinstance(outcome, ManagerOffline)
@@ -335,7 +336,7 @@ async def test_a_server_silent_while_it_books_is_offline_and_a_repeat_leaves_one
         pid = desk.pid
         with psycopg.connect(ledger.superuser) as intruder, monkeypatch.context() as patched:
             intruder.execute("SELECT FROM accounts WHERE login = 1001 FOR UPDATE")
-            patched.setattr(wire, "SILENCE_MAX_S", 0.5)
+            patched.setattr(BoundedConnection, "silence_max_s", 0.5)
             outcome = await desk.outcome(deposit(5), "silent")
             assert still_waits(ledger, pid)
         assert isinstance(outcome, ManagerOffline)
@@ -350,7 +351,7 @@ async def test_stopping_ends_also_when_the_server_falls_silent(
 ) -> None:
     async with ledger.desk() as desk:
         await opened(desk)
-        monkeypatch.setattr(wire, "SILENCE_MAX_S", 0.2)
+        monkeypatch.setattr(BoundedConnection, "silence_max_s", 0.2)
         with ledger.gate_held():
             waiting = desk.start(*(request(deposit(1), f"r-{n}") for n in range(100)))
             await asyncio.sleep(0)

@@ -16,6 +16,7 @@ import pytest
 from api import problems
 from api.app import ROUTES
 from api.cli import parser
+from api.console.app import ROUTES as CONSOLE
 from api.history import KINDS
 from api.middleware import ANY_SCOPE
 from api.scopes import ROLES, SCOPES
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("api.md", "architecture.md", "decisions.md", "glossary.md", "operations.md")
+PAGES = (
+    *("api.md", "architecture.md", "console.md", "decisions.md", "glossary.md", "operations.md"),
+    *("reliability.md", "reporting.md"),
+)
 PACKAGES = ("ledger", "projections", "api")
 
 INDIRECT = {
@@ -132,6 +136,25 @@ def test_a_route_is_documented_with_every_field_and_no_other(route: str) -> None
 def test_a_route_is_documented_with_an_example(route: str) -> None:
     whole = page("api.md").split(f"### {route}\n", 1)[1].split("\n### ", 1)[0]
     assert "```" in whole or "[Example]" in whole
+
+
+def test_the_pages_of_the_console_are_documented_with_their_scopes() -> None:
+    found = {}
+    for handler in CONSOLE:
+        for method in handler.http_methods:
+            for path in handler.paths:
+                published = re.sub(r"\{(\w+):\w+\}", lambda name: f"{{{_camel(name[1])}}}", path)
+                found[f"{method} /console{published.rstrip('/')}"] = handler.opt["console"]
+    documented = {
+        address: row[1]
+        for row in rows(section("## Addresses and scopes", "console.md"))
+        for address in quoted(row[0])
+    }
+    words = {None: "none", (): "any living key"}
+    assert documented == {
+        address: words.get(needed) or " ".join(f"`{scope}`" for scope in needed)
+        for address, needed in found.items()
+    }
 
 
 # Refusals.
@@ -305,7 +328,8 @@ def test_options_named_anywhere_in_the_docs_exist() -> None:
     for name in PAGES:
         for line in page(name).splitlines():
             if "fundledger" in line or line.startswith("|"):
-                assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)) <= known, f"docs/{name}: {line}"
+                own = re.sub(r"`make [^`]*`", "", line)
+                assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", own)) <= known, f"docs/{name}: {line}"
 
 
 # Scopes and roles.
@@ -355,6 +379,13 @@ def test_every_table_is_documented() -> None:
 
 
 # The pages themselves.
+
+
+def test_every_promise_stands_beside_a_test_that_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page("reliability.md"))
+    assert len(named) > 10
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert not missing
 
 
 def test_the_folder_holds_these_pages() -> None:

@@ -177,6 +177,13 @@ def test_the_group_may_set_a_lower_ceiling_on_one_operation() -> None:
     booked(book, deposit(50))
 
 
+def test_a_transfer_keeps_within_the_ceilings_of_both_groups() -> None:
+    small = (group_defined("small", max_operation=cents(50)), account_updated(login=1002, group="small"))
+    book = given(*small, deposited(500))
+    refused(book, transfer("50.01"), "amount_too_large")
+    when(book, transfer(50))
+
+
 def test_an_account_cannot_hold_more_than_a_bigint_counts() -> None:
     full = moved("opening", balance_change=BALANCE_MAX - 1)
     book = given(full)
@@ -528,6 +535,7 @@ def test_with_a_negative_balance_credit_is_cancelled_as_far_as_given() -> None:
 def test_a_balance_that_is_not_negative_needs_no_compensation() -> None:
     refused(given(), adjust("negative-balance"), "balance_not_negative")
     refused(given(deposited(1)), adjust("negative-balance"), "balance_not_negative")
+    refused(given(), adjust("negative-balance", credit="0.001"), "too_many_decimals")
 
 
 def test_an_opening_brings_balance_and_credit_of_a_running_broker() -> None:

@@ -1,0 +1,174 @@
+"""`fundledger verify`, `export` and `seal-key`: what shows that a log is the one that was sealed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psycopg
+from psycopg import Connection
+
+from api.cli.progress import progress_bar
+from api.cli.where import database_url
+from api.seal_key import SealKey, SealKeyUnusable, default_path, read_note
+from ledger import checkpoint
+from ledger.checkpoint import VerificationKey
+from ledger.evidence import Kept, Signatures
+from ledger.offline import ExportVerification
+from projections import export as exporting
+from projections import rebuild, roles, schema, verifying
+from projections.export import NotExportable
+
+LINE_MAX = 1 << 24
+"""Bytes of an event at most, far beyond any that was ever stored."""
+
+_FIRST = "SELECT leaf_hash FROM ledger_events ORDER BY notification_id LIMIT 1"
+
+
+def verify(arguments: Namespace) -> int:
+    """Say what is not as it should be, or that everything is."""
+    if arguments.offline is not None:
+        return _verify_export(arguments)
+    keys, kept = list(arguments.public_key or ()), _kept(arguments.checkpoint or ())
+    own = _own_key(arguments)
+    if own is not None:
+        keys.append(checkpoint.verification_key("", own.private))
+        kept += _remembered(own, arguments.ledger)
+    with database_url(arguments) as url:
+        found = list(rebuild.verify(url, arguments.ledger, _progress, keys=keys, kept=kept))
+        with _reading(url, arguments.ledger) as connection:
+            head, sealed = verifying.extent(connection)
+    if _told(found):
+        return 1
+    print("the log holds together and the read models are what it adds up to")
+    print(f"sealed up to position {sealed} of {head}{_unchecked(keys)}")
+    return 0
+
+
+def export(arguments: Namespace) -> int:
+    """Write the stored bytes of all sealed events, one a line."""
+    with database_url(arguments) as url, _reading(url, arguments.ledger) as connection:
+        _, sealed = verifying.extent(connection)
+        if not sealed:
+            raise NotExportable("nothing is sealed yet: a service does it within a second")
+        with _target(arguments.file) as file, progress_bar(sealed) as seen:
+            done = 0
+            for states in exporting.lines(connection, until=sealed):
+                file.writelines(state + b"\n" for state in states)
+                done += len(states)
+                seen(done, f"{done} events")
+    print(f"{sealed} events, up to the newest checkpoint", file=sys.stderr)
+    return 0
+
+
+def show_key(arguments: Namespace) -> int:
+    """Print what an auditor checks this ledger's checkpoints with."""
+    path = _key_path(arguments)
+    if path is None or not path.exists():
+        raise FileNotFoundError("there is no seal key here: `fundledger serve` makes one; see --seal-key")
+    with database_url(arguments) as url, _reading(url, arguments.ledger) as connection:
+        first = connection.execute(_FIRST, binary=True).fetchone()
+    if first is None:
+        raise SealKeyUnusable("the key is named after the ledger's first event, and there is none yet")
+    origin = checkpoint.origin_of(arguments.ledger, first[0])
+    print(checkpoint.verification_key(origin, SealKey.at(path).private))
+    return 0
+
+
+def public_key(text: str) -> VerificationKey:
+    """Parse a verification key of the command line."""
+    try:
+        return checkpoint.read_key(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _verify_export(arguments: Namespace) -> int:
+    if not arguments.checkpoint:
+        print("fundledger: --offline needs a --checkpoint to hold the export against", file=sys.stderr)
+        return 2
+    keys = arguments.public_key or ()
+    run = ExportVerification(_kept(arguments.checkpoint), Signatures(keys))
+    with _source(arguments.offline) as file:
+        found = list(run.run(iter(lambda: file.readline(LINE_MAX), b""), _progress))
+    if _told(found):
+        return 1
+    print(f"the {run.head} events hold together, and each balance is what its events add up to")
+    print(f"sealed up to position {run.vouched} of {run.head}{_unchecked(keys)}")
+    return 0
+
+
+def _told(found: list[str]) -> bool:
+    for finding in found:
+        print(finding)
+    if found:
+        print(f"fundledger: {len(found)} differences", file=sys.stderr)
+    return bool(found)
+
+
+def _unchecked(keys: Sequence[VerificationKey]) -> str:
+    return "" if keys else "; the signatures were not checked: see --public-key"
+
+
+def _kept(paths: Iterable[Path]) -> list[Kept]:
+    return [Kept(str(path), read_note(path)) for path in paths]
+
+
+def _remembered(key: SealKey, ledger: str) -> list[Kept]:
+    path = key.witness(ledger)
+    return _kept([path]) if path.exists() else []
+
+
+def _own_key(arguments: Namespace) -> SealKey | None:
+    """Give the data directory's own key, where there is one."""
+    path = None if arguments.database_url is not None else default_path(arguments.data)
+    return SealKey.at(path) if path is not None and path.exists() else None
+
+
+def _key_path(arguments: Namespace) -> Path | None:
+    if arguments.seal_key is not None or arguments.database_url is not None:
+        path: Path | None = arguments.seal_key
+        return path
+    return default_path(arguments.data)
+
+
+@contextmanager
+def _reading(url: str, ledger: str) -> Iterator[Connection[Any]]:
+    with psycopg.connect(schema.conninfo_of(url, ledger), autocommit=True) as connection:
+        schema.check_exists(connection, schema.schema_of(ledger))
+        roles.become_reader(connection, schema.schema_of(ledger))
+        schema.check(connection)
+        yield connection
+
+
+@contextmanager
+def _target(path: Path) -> Iterator[BinaryIO]:
+    """Lend where an export goes; a file appears when it is whole, and only its owner can read it."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    with part.open("wb") as file:
+        yield file
+    part.replace(path)
+
+
+@contextmanager
+def _source(path: Path) -> Iterator[BinaryIO]:
+    if str(path) == "-":
+        yield sys.stdin.buffer
+        return
+    with path.open("rb") as file:
+        yield file
+
+
+def _progress(position: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{position} events", end="", file=sys.stderr, flush=True)

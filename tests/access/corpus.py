@@ -1,0 +1,47 @@
+"""Texts that mean something to whoever takes them for more than text."""
+
+from __future__ import annotations
+
+CORPUS: dict[str, str] = {
+    "sql": "'; DROP TABLE accounts; --",
+    "sql, always true": "' OR '1'='1",
+    "sql, asleep": "'||pg_sleep(9)||'",
+    "sql, in dollars": "$$; select pg_sleep(9); $$",
+    "sql, an identifier": '"; select 1; --',
+    "sql, a backslash": "\\'; --",
+    "places of drivers": "%(login)s %s %% $1 {groups} :x ?",
+    "json": '"},{"login":1,"amount":1}],"x":[{"y":"',
+    "json, escapes": "\\u0000\\ud800\\",
+    "like": "%_\\%",
+    "a mask": "*,!zebra*, ,!",
+    "a path": "../../proc/self/environ",
+    "a path, encoded": "%2e%2e%2f%00%0d%0a",
+    "nul": "a\0b",
+    "half a character": "\ud800",
+    "the other half": "x\udfff",
+    "a header": "x\r\nset-cookie: evil=1\r\n\r\n<html>",
+    "a log line": "x\n2026-11-20 12:00:00,000 ERROR fundledger.api: forged",
+    "what a terminal obeys": "\x1b[2K\x1b[1A\x07forged\x9b",
+    "look-alikes": "\u0430dmin \u0440\u0430ypal \uff11\uff12\uff13",
+    "from right to left": "\u202egnp.exe\u202c\u200f",
+    "without width": "ad\u200bmin\ufeff",
+    "line separators": "\u2028\u2029\x85\x0b\x0c",
+    "decomposed": "e\u0301\u212b",
+    "beyond the first plane": "\U0001f600\U0001d4b3",
+    "a template": "{{7*7}} ${7*7} <%= 7*7 %> #{7*7}",
+    "a shell": "$(id) `id` ; rm -rf x | cat && true",
+    "html": "<script>alert(1)</script>&amp;",
+    "xml": "<!DOCTYPE x [<!ENTITY y SYSTEM 'file:///proc/version'>]>&y;",
+    "ldap": "*)(uid=*))(|(uid=*",
+    "a format": "%n%n%x {0.__class__}",
+    "a formula": "=cmd|' /C calc'!A0",
+    "a formula after a line end": "\n@SUM(1)",
+    "csv": 'a","=1+1"\n"b',
+    "a number": "1e5",
+    "no number": "NaN",
+    "digits of others": "\u0661\u0662",
+    "a word of json": "null",
+    "a date": "2026-02-30T00:00:00Z",
+}
+ODD = ("sql", "nul", "half a character", "digits of others", "a number", "a word of json", "a date")
+"""Those that are tried where no text belongs."""
