@@ -54,6 +54,7 @@ WRITER_OPTIONS: Final = {
 
 READER_OPTIONS: Final = {
     "default_transaction_read_only": "on",
+    "client_connection_check_interval": "10s",
     "statement_timeout": "30s",  # longer than a caller waits: a read that nobody reads must not go on
 }
 
@@ -172,7 +173,8 @@ class Database:
         self._ledger = ledger
         self._login = schema.conninfo_of(url, ledger)
         self._writer = conninfo(**WRITER_OPTIONS)
-        self._reader = conninfo(default_transaction_read_only="on")
+        # A read that nobody waits for any more ends by itself, whatever the server was started with.
+        self._reader = conninfo(default_transaction_read_only="on", client_connection_check_interval="10s")
         self._schema = schema.schema_of(ledger)
         self._log: Ledger | None = None
         bounded = conninfo(**READER_OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from tests.faults.load import Load
     from tests.faults.outcome import Outcome
 
-SIZE = "160m"
-"""Enough for a cluster and some rounds; memory that is not used is not taken."""
+SIZE = "300m"
+"""Of memory, which is taken in each round."""
+
+ROOM = 100 * 2**20
 
 HOLD_S = 1.0
 _BITES = (2**20, 2**12)
@@ -37,7 +40,7 @@ def disk_full(scratch: Path, *, rounds: int | None = None, until: float | None =
         shop = Shop([service])
         full = _FullDisk(shop, disk)
         for fault in cycle((full.under_tables, full.under_wal)):
-            if not more(shop.outcome.rounds, rounds, until):
+            if not more(shop.outcome.rounds, rounds, until) or not full.has_room():
                 break
             shop.round(fault)
         return shop.finish()
@@ -61,10 +64,17 @@ class _FullDisk:
         self._shop = shop
         self._url = superuser_url(disk / "data")
         self._ballast = disk / "ballast"
+        self._disk = disk
         # With each segment of the WAL whole from its beginning, it is the tables that run out of room first.
-        rows(self._url, "ALTER SYSTEM SET wal_init_zero = on")
+        for setting in ("wal_init_zero = on", "max_wal_size = '64MB'", "min_wal_size = '32MB'"):
+            rows(self._url, f"ALTER SYSTEM SET {setting}")
         rows(self._url, "SELECT pg_reload_conf()")
         rows(self._url, _NEXT_SEGMENT)
+
+    def has_room(self) -> bool:
+        """Say whether the books have not grown too large for another round."""
+        rows(self._url, "CHECKPOINT")
+        return shutil.disk_usage(self._disk).free > ROOM
 
     async def under_tables(self, load: Load) -> None:
         """Leave no room; statements fail, and reads go on."""

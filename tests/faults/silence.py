@@ -123,7 +123,8 @@ class _Story:
         first = self._other.ledger.value("SELECT coalesce(max(login), 1000) + 1 FROM accounts")
         yield f"{name}:define", define_group(group), None
         yield f"{name}:one", open_account(first, group=group, name="Ann"), None
-        await self._other.book(define_group(f"elsewhere-{name}"))  # which the next batch has to read
+        # The next batch has to read this.
+        await self._insist(self._other, f"{name}:elsewhere", define_group(f"elsewhere-{name}"), None)
         yield f"{name}:two", open_account(first + 1, group=group), None
         yield f"{name}:update", UpdateAccount(login=first, name="Ann Other"), None
         yield f"{name}:in", deposit(100, login=first, method="card", reference=name), clerk

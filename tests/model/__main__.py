@@ -8,6 +8,7 @@ import time
 
 from api.embedded import EmbeddedPostgres
 from tests.model.exercise import LEDGERS, STEPS, again, new_seed, run
+from tests.model.machine import Counted
 from tests.service import scratch_directory
 
 
@@ -20,10 +21,11 @@ def main() -> None:
         server = EmbeddedPostgres(scratch / "data", shared_buffers="64MB")
         server.start()
         try:
-            began = time.monotonic()
-            counted = run(
+            began, counted = time.monotonic(), Counted()
+            run(
                 server.url(dbname="postgres"),
                 arguments.seed,
+                counted,
                 ledgers=arguments.ledgers,
                 steps=arguments.steps,
                 shrink=not arguments.as_found,

@@ -14,12 +14,11 @@ from tests.faults.outcome import Outcome, more
 from tests.model.machine import Counted, Machine
 from tests.model.stage import Stage
 
-STEPS = 60
-"""Of one ledger: more would not fit into what Hypothesis takes for one example."""
+LEDGERS = 24
+STEPS = 50
+"""Of one ledger at most: some end earlier, for Hypothesis varies what it has tried."""
 
-LEDGERS = 38
-A_ROUND = 18
-"""Ledgers of one round of the soak: a thousand steps and some."""
+A_ROUND = 1_000
 
 
 def new_seed() -> int:
@@ -27,11 +26,27 @@ def new_seed() -> int:
     return random.SystemRandom().randrange(2**32)
 
 
-def run(
-    database_url: str, number: int, *, ledgers: int = LEDGERS, steps: int = STEPS, shrink: bool = True
-) -> Counted:
-    """Run the machine on so many ledgers; what fails is made small, and says how to see it again."""
+def go(database_url: str, number: int, *, steps: int, shrink: bool = True) -> Counted:
+    """Run from one seed after the other until so many steps are done."""
     counted = Counted()
+    while counted.steps < steps:
+        before = counted.steps
+        run(database_url, number, counted, shrink=shrink)
+        assert counted.steps > before
+        number += 1
+    return counted
+
+
+def run(
+    database_url: str,
+    number: int,
+    counted: Counted,
+    *,
+    ledgers: int = LEDGERS,
+    steps: int = STEPS,
+    shrink: bool = True,
+) -> None:
+    """Run the machine on some ledgers; what fails is made small, and says how to see it again."""
     chosen = settings(
         max_examples=ledgers,
         stateful_step_count=steps,
@@ -49,10 +64,9 @@ def run(
         except Exception as failure:
             failure.add_note(f"again: {again(number, ledgers=ledgers, steps=steps)}")
             raise
-    return counted
 
 
-def again(number: int, *, ledgers: int, steps: int) -> str:
+def again(number: int, *, ledgers: int = LEDGERS, steps: int = STEPS) -> str:
     """Give the command that repeats a run."""
     return f"python -m tests.model --seed {number} --ledgers {ledgers} --steps {steps}"
 
@@ -63,18 +77,17 @@ def agreement(scratch: Path, *, rounds: int | None = None, until: float | None =
     server = EmbeddedPostgres(scratch / "data", shared_buffers="64MB")
     server.start()
     try:
-        while more(outcome.rounds, rounds, until) and not outcome.other:
-            number = new_seed()
-            print(f"model: {again(number, ledgers=A_ROUND, steps=STEPS)}", file=sys.stderr, flush=True)
-            outcome.add(_round(server.url(dbname="postgres"), number))
+        while more(outcome.rounds, rounds, until) and outcome.clean:
+            outcome.add(_round(server.url(dbname="postgres"), new_seed()))
     finally:
         server.stop()
     return outcome
 
 
 def _round(database_url: str, number: int) -> Outcome:
+    print(f"model: {again(number)}", file=sys.stderr, flush=True)
     try:
-        counted = run(database_url, number, ledgers=A_ROUND, shrink=False)
+        counted = go(database_url, number, steps=A_ROUND, shrink=False)
     except AssertionError as failure:
-        return Outcome(rounds=1, other=(f"seed {number}: {failure}",))
+        return Outcome(rounds=1, other=(str(failure), *failure.__notes__))
     return Outcome(rounds=1, acknowledged=counted.acknowledged)

@@ -107,6 +107,15 @@ class Machine(RuleBasedStateMachine):
         """Put money in, or take it out."""
         self._send(wishes, how)
 
+    @rule(wish=one("deposit", "withdraw", "transfer"), reverses=st.booleans(), how=HOW)
+    def pay_twice(self, wish: Wish, reverses: bool, how: How) -> None:
+        """Send one payment under two request ids; perhaps the first is reversed in between."""
+        body = body_of(wish._replace(payment=wish.payment or (0, 0)), self.model)
+        for _ in range(2):
+            self._send_new(body, how)
+            if reverses:
+                self._send([Wish("reverse", 0, Sum(1))], How())
+
     @rule(
         account=st.integers(0, 2),
         expiries_s=st.lists(st.sampled_from((None, *EXPIRIES_S)), min_size=1, max_size=3),
@@ -233,7 +242,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         index=INDEX,
-        figures=st.tuples(*[st.integers(-9_999, 9_999)] * 3, st.integers(0, 9_999)),
+        figures=st.tuples(*[st.integers(-9_999, 9_999)] * 3, st.integers(0, 30_000)),
         closes=st.sampled_from((False, False, True)),
     )
     def tell_position(self, index: int, figures: tuple[int, ...], closes: bool) -> None:
@@ -299,9 +308,12 @@ class Machine(RuleBasedStateMachine):
 
     def _send(self, wishes: list[Wish], how: How) -> None:
         for wish in wishes:
-            body, request_id = body_of(wish, self.model), self.pair.new_id()
-            self.pair.sent.append((body, request_id))
-            self.pair.send(body, request_id, habit=how.habit, dry=how.dry)
+            self._send_new(body_of(wish, self.model), how)
+
+    def _send_new(self, body: Body, how: How) -> None:
+        request_id = self.pair.new_id()
+        self.pair.sent.append((body, request_id))
+        self.pair.send(body, request_id, habit=how.habit, dry=how.dry)
 
     def _go_to(self, edge: Callable[[datetime, ServerClock], datetime], *, before: bool) -> None:
         at = edge(self.model.now, self.model.clock)

@@ -6,18 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from tests.model.days import DAY, ServerClock
 
-STARTS = tuple(
-    datetime.fromisoformat(text).replace(tzinfo=UTC)
-    for text in (
-        "2024-03-08T20:30",
-        "2024-10-25T20:00",
-        "2023-12-29T12:00",
-        "2024-02-27T23:30",
-        "2024-04-24T20:00",
-    )
+STARTS = (
+    datetime(2024, 3, 8, 20, 30, tzinfo=UTC),  # before New York's clocks go forward
+    datetime(2024, 3, 30, 12, tzinfo=UTC),  # Europe's do so on the Sunday that ends the month
+    datetime(2024, 11, 2, 12, tzinfo=UTC),  # New York's go back; the month ends on a Saturday
+    datetime(2023, 12, 30, 12, tzinfo=UTC),  # the year ends on a Sunday
+    datetime(2024, 2, 27, 23, 30, tzinfo=UTC),  # before a leap day
+    datetime(2024, 4, 24, 20, tzinfo=UTC),  # before Cairo skips a midnight
 )
-"""Before clocks go forward or back, before a year ends, before a leap day."""
-
 CLOCKS = (
     ServerClock(),
     ServerClock("Europe/Athens", "00:00", "mon-fri"),

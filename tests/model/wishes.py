@@ -43,7 +43,7 @@ class Wish(NamedTuple):
 
 
 UNITS = (100, 1, 5, 33, 99, 250, 999, 1_000, 1_005, 2_500, 3_333, 5_000, 9_999, 12_345, 20_000, 50_000) * 2
-ALL = [Sum(units, of) for of in ("balance", "credit", "withdrawable", "margin_free") for units in (0, 1, -1)]
+ALL = [Sum(units, of) for of in ("balance", "credit", "withdrawable", "removable") for units in (0, 1, -1)]
 ODD = [Sum(text=text) for text in ("0", "0.005", "250.125", "1000000000", "1000000000.01", "0.000000001")]
 SUMS = st.sampled_from([*map(Sum, UNITS), *ALL, *ODD])
 
