@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from tests.model.answers import instant, row_of
 from tests.model.masks import selects
@@ -91,9 +91,16 @@ def _matches(leg: Body, query: Body) -> bool:
             asked["kind"] in query.get("kind", asked["kind"]).split(","),
             query.get("requestId", operation["requestId"]) == operation["requestId"],
             query.get("reference", asked.get("reference")) == asked.get("reference"),
+            "bookedAfter" not in query or _is_late(leg, query["bookedAfter"]),
             query.get("minAmount", NOTHING) <= size <= query.get("maxAmount", size),
         )
     )
+
+
+def _is_late(leg: Body, day: date) -> bool:
+    """Tell of a leg that took effect before it was booked, and was booked after a server day."""
+    operation: Body = leg["operation"]
+    return bool(leg["serverDay"] > day and operation["effectiveAt"] < operation["recordedAt"])
 
 
 def _totals(model: Model, legs: list[Body]) -> Body:

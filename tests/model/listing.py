@@ -77,15 +77,16 @@ def listed(model: Model, question: Body) -> Body:
     matched = [row for row in everybody if _passes(row, question)]
     field, direction = question.get("orderBy", ("login", "ASC"))
     ordered = sorted(matched, key=lambda row: row[field], reverse=direction == "DESC")  # ties stay by login
+    by_currency = _by_currency(matched)
     page = ordered[question["offset"] : question["offset"] + question["limit"]]
     return {
         "structure": STRUCTURE,
         "rows": [[row[name] for name in STRUCTURE] for row in page],
         "count": len(matched),
-        "totals_by_currency": _by_currency(matched),
+        "totals_by_currency": by_currency,
         "stale": any(row["stale"] for row in matched),
         "position": model.position,
-    } | _converted(matched, question.get("totalsCurrency"), model.book_currency)
+    } | _converted(by_currency, question.get("totalsCurrency"), model.book_currency)
 
 
 def _passes(row: Body, question: Body) -> bool:
@@ -111,13 +112,12 @@ def _by_currency(rows: list[Body]) -> Body:
     return found
 
 
-def _converted(rows: list[Body], wanted: str | None, book_currency: str) -> Body:
+def _converted(by_currency: Body, wanted: str | None, book_currency: str) -> Body:
     """Convert each currency's exact sum, add up, and round once at the end: half to even."""
-    currencies = {row["currency"] for row in rows}
-    target = wanted or (currencies.pop() if len(currencies) == 1 else book_currency)
+    target = wanted or (next(iter(by_currency)) if len(by_currency) == 1 else book_currency)
     answer: Body = {"totals_currency": target}
     for name in SUMS:
-        exact = sum((Fraction(row[name]) * RATES[row["currency"]] for row in rows), Fraction(0))
-        minor = round(exact / RATES[target] * 10 ** DIGITS[target])
+        worth = sum((Fraction(sums[name]) * RATES[own] for own, sums in by_currency.items()), Fraction(0))
+        minor = round(worth / RATES[target] * 10 ** DIGITS[target])
         answer[f"total_{name}"] = written(Decimal(minor).scaleb(-DIGITS[target]), DIGITS[target])
     return answer

@@ -40,6 +40,9 @@ MIDS = {"EURUSD": ("EUR", "USD", "1.5"), "USDJPY": ("USD", "JPY", "160"), "KWDUS
 CHANGES = ("none", "request id", "written otherwise", "amount", "comment", "login", "op")
 INDEX = st.integers(0, 99)
 LATELY = 20
+REVERSE = Wish("reverse", 0, Sum(1))
+"""The last operation."""
+
 COMMON = ("deposit", "withdraw", "transfer", "credit")
 
 
@@ -114,18 +117,19 @@ class Machine(RuleBasedStateMachine):
         for _ in range(2):
             self._send_new(body, how)
             if reverses:
-                self._send([Wish("reverse", 0, Sum(1))], How())
+                self._send([REVERSE], How())
 
     @rule(
         account=st.integers(0, 2),
         expiries_s=st.lists(st.sampled_from((None, *EXPIRIES_S)), min_size=1, max_size=3),
         wishes=a_few("credit", "credit", "bonus-conversion", "correction", "negative-balance"),
-        how=HOW,
+        reverses=st.booleans(),
     )
-    def grant(self, account: int, expiries_s: list[int | None], wishes: list[Wish], how: How) -> None:
-        """Give an account credit that expires, and take some of it away."""
+    def grant(self, account: int, expiries_s: list[int | None], wishes: list[Wish], reverses: bool) -> None:
+        """Give an account credit that expires, and take some of it away; perhaps the last was a mistake."""
         given = [Wish("credit", account, Sum(2_000), expires_s=expires_s) for expires_s in expiries_s]
-        self._send([*given, *(wish._replace(account=account) for wish in wishes)], how)
+        taken = [wish._replace(account=account) for wish in wishes]
+        self._send([*given, *taken, *([REVERSE] if reverses else [])], How())
 
     @rule(wishes=a_few("transfer"), how=HOW)
     def move(self, wishes: list[Wish], how: How) -> None:

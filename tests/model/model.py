@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -40,6 +41,11 @@ class Model:
         self.legs: list[Body] = []
         self.moves: list[Body] = []  # what accounts took along into another group
         self.tickets: dict[int, Body] = {}  # the open positions that the trading server told of
+
+    def twin(self) -> Model:
+        """Give a copy, to try something out."""
+        twin: Model = pickle.loads(pickle.dumps(self))  # noqa: S301 - our own, and faster than a deep copy
+        return twin
 
     def today(self) -> tuple[date, date]:
         """Give the server day and the trading day of now: never before those of the last event."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -46,7 +45,7 @@ def rehearse(model: Model, wishes: Wishes) -> list[Body | Refused]:
             if request_id in seen:
                 raise Refused(400, "repeated_field", index=index)
             seen.append(request_id)
-    return book_each(copy.deepcopy(model), wishes)
+    return book_each(model.twin(), wishes)
 
 
 def book_together(model: Model, wishes: Wishes) -> list[Body | Refused]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -75,7 +74,7 @@ class Pair:
         self, body: Body, request_id: str, *, habit: str = HABITS[0], dry: bool = False, quoted: bool = False
     ) -> None:
         """Send a money command."""
-        model = copy.deepcopy(self.model) if dry else self.model
+        model = self.model.twin() if dry else self.model
         outcome = _outcome(lambda: money.book(model, body, request_id))
         fields = {name: value for name, value in body.items() if name != "op"}
         path = f"/balances/{body['op']}"

@@ -112,6 +112,7 @@ def _choices(model: Model) -> dict[str, Sequence[Any]]:
         "to": instants(model),
         "fromDay": days,
         "toDay": days,
+        "bookedAfter": days,
         "reference": ("psp-0", "psp-1", "d1"),
         "basis": ("effective", "recorded"),
         "order": ("asc", "desc"),

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from http.client import HTTPConnection
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
 import uvicorn
@@ -54,7 +54,8 @@ class Stage:
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
-        self.app: Any = None
+        self._app: Any = None
+        self._played: _Played | None = None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="service under the model")
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -87,6 +88,13 @@ class Stage:
         self._thread.join(BOUND_S)
         self._loop.close()
 
+    def play(self, service: Service) -> None:
+        """Answer from a service from now on. The application is built once, for that takes its time."""
+        if self._played is None:
+            self._played = _Played(service)
+            self._app = create_app(cast("Service", self._played))
+        self._played.service = service
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Have something done by the server's thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(BOUND_S)
@@ -96,7 +104,7 @@ class Stage:
         return HTTPConnection("127.0.0.1", self._socket.getsockname()[1], timeout=BOUND_S)
 
     async def _play(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
+        await self._app(scope, receive, send)
 
 
 class Play:
@@ -111,7 +119,7 @@ class Play:
         self.clock = SteppedClock(begins)
         self._service = _Stepped(self.clock, Database(stage.database_url, self.ledger), ledger=self.ledger)
         stage.run(self._service.start(simulate_from=begins))
-        stage.app = create_app(self._service)
+        stage.play(self._service)
         self._http = stage.connect()
         self.calls = 0
 
@@ -152,6 +160,20 @@ class Play:
             ended = main([*words, *self._where])
         assert code is None or ended == code, printed.getvalue()
         return printed.getvalue()
+
+
+class _Played:
+    """Whichever service is played now."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.keys = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.service, name)
+
+    async def check(self, key: bytes | None) -> Any:
+        return await self.service.keys.check(key)
 
 
 class _Stepped(Service):
