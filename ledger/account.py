@@ -32,7 +32,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     left: int
 
 
-class Account(msgspec.Struct, frozen=True):
+class Account(msgspec.Struct, frozen=True, gc=False):
     """One account's state after `version` events of its stream."""
 
     login: int

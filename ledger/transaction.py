@@ -1,29 +1,33 @@
 """One batch's way through the database: read under the gate, decide, book, commit, in two round trips.
 
+In one where all that the decisions look at is remembered: what does not continue the log fails as a whole.
 What it needs of the read side it says in two small protocols; projections.batch implements them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
 import msgspec
+import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import Diagnostic
+from psycopg.errors import Diagnostic, IntegrityError
 
 from ledger import recorder
 from ledger.account import Account
 from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after, moment_of
 from ledger.clock import DayWindow
 from ledger.codec import read_event
-from ledger.commands import Request, StartSimulation, limited_key
+from ledger.commands import Request, StartSimulation, limited_key, logins_of
 from ledger.definitions import Definitions
 from ledger.events import Event
 from ledger.figures import Figures
+from ledger.memory import Memory
 from ledger.packing import Packed, RowPacker
-from ledger.refusals import AlreadyApplied, ManagerOffline
+from ledger.refusals import AlreadyApplied, ManagerOffline, Refusal
 from ledger.silence import BoundedConnection
 from ledger.tickets import Outcome, Ticket, decide_ticket
 from ledger.wire import NO_PARAMS, Params, Prepared, Wire
@@ -31,12 +35,16 @@ from ledger.wire import NO_PARAMS, Params, Prepared, Wire
 Statement = tuple[str, dict[str, Any]]
 
 CLOCK_RETRY_AFTER_S = 10
+QUIET_MAX_S = 1.0
+"""After so long without a word from the server it may be gone: a read finds out, and loses nothing."""
+
 _BEGIN = Prepared("begin", "BEGIN")
 _LOCK = Prepared("lock_gate", recorder.LOCK_GATE)
 _COMMIT = Prepared("commit", "COMMIT")
 # A transaction that writes nothing waits for nobody; its commit must come after all others' in the WAL.
 _TOUCH_WAL = Prepared("touch_wal", "SELECT pg_logical_emit_message(true, 'fundledger', '')")
 _ROLLBACK = Prepared("rollback", "ROLLBACK")
+_BEGINNING = ((_BEGIN, NO_PARAMS), (_LOCK, NO_PARAMS))
 
 
 class BatchRead(msgspec.Struct):
@@ -67,6 +75,10 @@ class Reads(Protocol):
     """What the writer needs of the read side before it decides."""
 
     read_sqls: ClassVar[dict[str, str]]
+
+    def only_accounts(self, requests: Sequence[Request]) -> bool:
+        """Tell whether the decisions look at accounts alone, beside whether the requests are new."""
+        ...
 
     def reading(self, requests: Sequence[Request]) -> tuple[str, dict[str, Packed]]:
         """Name the statement that reads what these requests' decisions look at, and its parameters."""
@@ -129,6 +141,10 @@ class Transaction:
             "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}"
         )
         self._wire: Wire | None = None
+        self._memory = Memory()
+        self._undisturbed = False
+        """Whether the last read met nobody else's events, and no request that was booked before."""
+        self._heard_at = 0.0
         self.booking = False
         """Whether the batch has come so far that it may be booked, whatever happens to the connection."""
         self.booked: Sequence[Event] = ()
@@ -144,6 +160,8 @@ class Transaction:
         self._packer = recorder.entry_packer(row_types)
         self._views.prepare(row_types)
         self._head = Head()
+        self._memory.forget()
+        self._undisturbed = False
         self.confirmed = 0
         self.definitions = await self._views.load_definitions(connection)
         self._wire = Wire(connection)
@@ -151,10 +169,57 @@ class Transaction:
         await self._wire.prepare(own)
 
     async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
-        """Read, decide, book, commit; give the outcomes of each ticket."""
+        """Decide, book, commit; give the outcomes of each ticket."""
         self.booking = False
         requests = [request for ticket in batch for request in ticket.requests]
+        try:
+            outcomes = await self._run_remembered(connection, batch, requests)
+            if outcomes is None:
+                outcomes = await self._run_read(connection, batch, requests)
+        except BaseException:
+            self._memory.forget()
+            raise
+        self._heard_at = time.monotonic()
+        return outcomes
+
+    async def _run_remembered(
+        self, connection: AsyncConnection[Any], batch: Sequence[Ticket], requests: Sequence[Request]
+    ) -> list[list[Outcome]] | None:
+        """Book without a read, or give None: nothing is booked then, and a read must show what is so."""
+        known = self._known(batch, requests)
+        if known is None:
+            return None
+        book = self._book(known, requests, begins=False)
+        outcomes = [decide_ticket(book, ticket) for ticket in batch]
+        if any(isinstance(outcome, Refusal) for of_one in outcomes for outcome in of_one):
+            return None
+        try:
+            await self._append(connection, book, known.accounts, began=False)
+        except IntegrityError:  # somebody else's event has the position, or the request was booked before
+            await connection.rollback()
+            self._undisturbed = False
+            return None
+        self.definitions = book.definitions
+        self.booked = book.booked
+        return outcomes
+
+    def _known(self, batch: Sequence[Ticket], requests: Sequence[Request]) -> BatchRead | None:
+        """Give what a read would bring, where it is known; the database sees a request that is not new."""
+        sure = self._undisturbed and time.monotonic() - self._heard_at < QUIET_MAX_S and self._on_wire.quiet
+        if not (sure and _books(batch) and self._views.only_accounts(requests)):
+            return None
+        accounts = self._memory.accounts(
+            login for request in requests for login in logins_of(request.command)
+        )
+        if accounts is None or self.too_early:
+            return None
+        return BatchRead(position=self._head.position, accounts=accounts)
+
+    async def _run_read(
+        self, connection: AsyncConnection[Any], batch: Sequence[Ticket], requests: Sequence[Request]
+    ) -> list[list[Outcome]]:
         read = await self._read(requests)
+        self._undisturbed = read.position == self._head.position and not read.requests
         if read.definitions_position != self.definitions.position:
             self.definitions = await self._views.load_definitions(connection)
         begins = self.definitions.simulated_from is None and not read.login_max and _simulates(requests)
@@ -164,7 +229,7 @@ class Transaction:
         book = self._book(read, requests, begins=begins)
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
         if book.booked:
-            await self._append(connection, book, read.accounts)
+            await self._append(connection, book, read.accounts, began=True)
             self.definitions = book.definitions
         elif read.position > self.confirmed and _vouches(batch, outcomes):
             await self._commit(connection, (_TOUCH_WAL, NO_PARAMS))
@@ -201,8 +266,7 @@ class Transaction:
     async def _read(self, requests: Sequence[Request]) -> BatchRead:
         wire = self._on_wire
         name, params = self._views.reading(requests)
-        steps = ((_BEGIN, NO_PARAMS), (_LOCK, NO_PARAMS), (self._reads[name], params))
-        _, _, found = await wire.run(*steps)
+        _, _, found = await wire.run(*_BEGINNING, (self._reads[name], params))
         read = self._views.load(wire.rows(found))
         if met := read.logins_met():
             [found] = await wire.run((self._reads["read_accounts"], self._views.reading_accounts(met)))
@@ -241,25 +305,33 @@ class Transaction:
 
     def _reach(self, read: BatchRead) -> None:
         """Take note of the head, where another process has moved it."""
+        self._memory.move(read.position)
         if read.position != self._head.position:
             assert read.head is not None
             last = read_event(read.head, topic="", position=read.position)
             self._head = Head(read.position, moment_of(last))
             self.last_recorded = last.recorded_at
 
-    async def _append(self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account]) -> None:
+    async def _append(
+        self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account], *, began: bool
+    ) -> None:
         assert self._packer is not None
         params = self._views.append_params(book, before)
         params["entries"] = recorder.entries(self._packer, book.booked)
-        for statement, values in self._views.rare(book):
+        rare = self._views.rare(book)
+        if rare and not began:
+            await self._on_wire.run(*_BEGINNING)
+        for statement, values in rare:
             await connection.execute(statement.encode(), values)
-        await self._commit(connection, (self._append_batch, params))
+        beginning = () if rare or began else _BEGINNING
+        await self._commit(connection, *beginning, (self._append_batch, params))
         self._head = Head(book.head + len(book.booked), book.moment)
+        self._memory.keep(book.accounts, self._head.position)
         self.last_recorded = book.moment.recorded_at
         self.confirmed = self._head.position
 
-    async def _commit(self, connection: AsyncConnection[Any], last: tuple[Prepared, Params]) -> None:
-        """Run the last statement and commit; a commit waits for what was committed before it, too."""
+    async def _commit(self, connection: AsyncConnection[Any], *last: tuple[Prepared, Params]) -> None:
+        """Run the last statements and commit; a commit waits for what was committed before it, too."""
         warned: list[str | None] = []
 
         def warn(notice: Diagnostic) -> None:
@@ -268,11 +340,23 @@ class Transaction:
         connection.add_notice_handler(warn)
         self.booking = True
         try:
-            await self._on_wire.run(last, (_COMMIT, NO_PARAMS))
+            await self._on_wire.run(*last, (_COMMIT, NO_PARAMS))
+        except psycopg.Error as error:
+            # What the server itself says of an earlier statement is its last word on the whole.
+            self.booking = error.sqlstate is None or self._on_wire.answered == len(last)
+            raise
         finally:
             connection.remove_notice_handler(warn)
         if "01000" in warned:
             raise UnknownOutcome
+
+
+def _books(batch: Sequence[Ticket]) -> bool:
+    """Tell whether all that is asked is to be booked."""
+    return all(
+        ticket.requests and not ticket.rehearsal and not any(request.dry_run for request in ticket.requests)
+        for ticket in batch
+    )
 
 
 def _vouches(batch: Sequence[Ticket], outcomes: Iterable[Sequence[Outcome]]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -48,6 +49,15 @@ class Wire:
         self._connection = connection
         self._libpq: PGconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
+        self._idle = select.poll()
+        self._idle.register(self._libpq.socket, select.POLLIN)
+        self.answered = 0
+        """How many statements of the last round trip were answered without an error."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the server says nothing, unasked: what it would say is that the connection ends."""
+        return not self._idle.poll(0)
 
     async def prepare(self, statements: Sequence[Prepared]) -> None:
         """Have the server parse the statements, once for the connection."""
@@ -80,12 +90,18 @@ class Wire:
         libpq = self._libpq
         libpq.pipeline_sync()
         await self._send()
-        results = [await self._result() for _ in range(expected + 1)]
+        self.answered = 0
+        results: list[PGresult] = []
+        try:
+            for _ in range(expected):
+                results.append(await self._result())  # noqa: PERF401 - what was said before an end is kept
+            await self._result()  # of the sync
+        except psycopg.OperationalError:
+            _raise_failed(results)
+            raise
         libpq.exit_pipeline_mode()
-        for result in results[:-1]:
-            if result.status not in _FINE:
-                raise error_from_result(result)
-        return results[:-1]
+        _raise_failed(results)
+        return results
 
     async def _send(self) -> None:
         """Push everything out; a server that answers meanwhile must be listened to."""
@@ -106,6 +122,7 @@ class Wire:
             raise error_from_result(result)
         if result.status != ExecStatus.PIPELINE_SYNC:
             await self._end_of_result()
+        self.answered += result.status in _FINE
         return result
 
     async def _end_of_result(self) -> None:
@@ -128,6 +145,13 @@ class Wire:
             loop.remove_reader(socket)
             if writing:
                 loop.remove_writer(socket)
+
+
+def _raise_failed(results: Sequence[PGresult]) -> None:
+    """Raise the error of the first statement that failed, if one did."""
+    for result in results:
+        if result.status not in _FINE:
+            raise error_from_result(result)
 
 
 def _wake(ready: asyncio.Future[None]) -> None:

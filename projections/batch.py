@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from sys import intern
 from typing import Any, ClassVar
 
 import msgspec
@@ -120,6 +121,10 @@ class BatchViews:
             "totals_change": sums.totals_packer(row_types["totals_change"]),
             "daily_change": sums.daily_packer(row_types["daily_change"]),
         }
+
+    def only_accounts(self, requests: Sequence[Request]) -> bool:
+        """Tell whether the decisions look at accounts alone, beside whether the requests are new."""
+        return not any(_looks_further(request) or _takes_money(request.command) for request in requests)
 
     def reading(self, requests: Sequence[Request]) -> tuple[str, dict[str, Packed]]:
         """Name the statement that reads what the decisions of these requests look at, and its parameters.
@@ -243,8 +248,8 @@ def _account(read: BatchRead, row: tuple[Any, ...]) -> None:
     group, currency, grants = row[11:14]
     read.accounts[login] = Account(
         login,
-        group,
-        currency,
+        intern(group),
+        intern(currency),
         digits,
         bool(enable),
         version,

@@ -107,6 +107,7 @@ async def test_a_repeat_costs_a_commit_only_where_it_is_not_known_that_the_first
     async with ledger.desk() as desk, ledger.desk() as other:
         await opened(desk)
         await desk.book(deposit(1), "once")
+        assert await desk.code(deposit(1), "once") == "request_applied"
         before = ledger.value("SELECT pg_current_xact_id()::text::bigint")
         for _ in range(3):
             assert await desk.code(deposit(1), "once") == "request_applied"

@@ -1,0 +1,51 @@
+"""What the writer remembers of accounts that it has met, so that it need not read them again.
+
+Whatever changes an account is an event. What is remembered as of a position is true for as long as that is
+the last position, and a batch that is decided on it takes the positions after it: where another process has
+taken one of these first, the batch fails as a whole and is decided again on what is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ledger.account import Account
+
+ACCOUNTS_MAX = 40_000
+
+
+class Memory:
+    """Accounts as they were at one position; those that were not met lately are forgotten."""
+
+    def __init__(self, accounts_max: int = ACCOUNTS_MAX) -> None:
+        self._half = accounts_max // 2
+        self._position = 0
+        self._lately: dict[int, Account] = {}
+        self._before: dict[int, Account] = {}
+
+    def accounts(self, logins: Iterable[int]) -> dict[int, Account] | None:
+        """Give these accounts, or None where one of them is not remembered."""
+        found = {}
+        for login in logins:
+            account = self._lately.get(login) or self._before.get(login)
+            if account is None:
+                return None
+            found[login] = account
+        return found
+
+    def move(self, position: int) -> None:
+        """Be as of a position that the log was found at; forget all if it is another one."""
+        if position != self._position:
+            self.forget()
+            self._position = position
+
+    def keep(self, accounts: Mapping[int, Account], position: int) -> None:
+        """Take accounts as they are now, and as of which position all is true."""
+        self._position = position
+        self._lately.update(accounts)
+        if len(self._lately) > self._half:
+            self._before, self._lately = self._lately, {}
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._lately, self._before = {}, {}

@@ -1,0 +1,195 @@
+"""The writer books on what it remembers, and is never wrong for it: the log says so when it has gone on."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ledger.memory import Memory
+from ledger.refusals import AlreadyApplied
+from tests.drive import folded
+from tests.make import (
+    account_opened,
+    adjust,
+    cents,
+    correct,
+    define_group,
+    deposit,
+    given,
+    open_account,
+    request,
+    withdraw,
+)
+
+if TYPE_CHECKING:
+    from ledger.account import Account
+    from tests.drive import Desk, LedgerUnderTest
+
+pytestmark = pytest.mark.anyio
+
+LOGINS = (1001, 1002, 1003)
+READS = """
+SELECT coalesce(sum(generic_plans + custom_plans), 0)::bigint
+FROM pg_prepared_statements WHERE starts_with(name, 'read_batch')
+"""
+
+
+async def test_a_deposit_to_an_account_that_was_just_booked_to_reads_nothing(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+        before = await reads(desk)
+        for _ in range(5):
+            assert await desk.code(deposit(10)) == "booked"
+        assert await reads(desk) == before
+        assert await desk.code(withdraw(1)) == "booked"  # what open positions are worth is not remembered
+        assert await reads(desk) == before + 1
+    assert_balances(ledger, 50 - 1, 0, 0)
+
+
+async def test_an_account_that_was_not_met_is_read_once(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as office:
+        await met(office)
+    async with ledger.desk() as desk:
+        await desk.book(deposit(1))
+        await desk.book(deposit(1))  # that nobody else books is seen from the second read on
+        before = await reads(desk)
+        for login in LOGINS:
+            assert await desk.code(deposit(1, login=login)) == "booked"
+        assert await reads(desk) == before + 2
+        for login in LOGINS:
+            assert await desk.code(deposit(1, login=login)) == "booked"
+        assert await reads(desk) == before + 2
+    assert_balances(ledger, 4, 2, 2)
+
+
+async def test_what_another_process_booked_is_seen_by_the_next_deposit(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        await other.book(deposit(5))
+        [event] = await desk.book(deposit(10))
+        assert event.balance == cents(15)  # type: ignore[attr-defined]
+        [event] = await other.book(deposit(20))
+        assert event.balance == cents(35)  # type: ignore[attr-defined]
+    assert_balances(ledger, 35, 0, 0)
+
+
+async def test_a_refusal_by_what_is_remembered_is_looked_at_again(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        assert await desk.code(adjust("negative-balance")) == "balance_not_negative"
+        await other.book(correct(balance=-10))
+        assert await desk.code(adjust("negative-balance")) == "booked"
+    assert_balances(ledger, 0, 0, 0)
+
+
+async def test_what_was_allowed_by_what_is_remembered_is_looked_at_again(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        await desk.book(correct(balance=-10))
+        await other.book(deposit(10))
+        assert await desk.code(adjust("negative-balance")) == "balance_not_negative"
+    assert_balances(ledger, 0, 0, 0)
+
+
+async def test_a_repeat_is_answered_as_it_was_first_and_the_rest_of_its_batch_is_booked(
+    ledger: LedgerUnderTest,
+) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+        first = await desk.book(deposit(10), "once")
+        await desk.book(deposit(1, login=1002))
+        *booked, repeat = await desk.together(
+            request(deposit(1)), request(deposit(2, login=1003)), request(deposit(10), "once")
+        )
+        assert [isinstance(outcome, list) for outcome in booked] == [True, True]
+        assert isinstance(repeat, AlreadyApplied)
+        assert repeat.extra["operation"] == tuple(first)
+    assert_balances(ledger, 11, 1, 2)
+
+
+async def test_after_repeats_a_batch_reads_until_one_meets_none(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+        await desk.book(deposit(10), "once")
+        before = await reads(desk)
+        for _ in range(3):
+            assert await desk.code(deposit(10), "once") == "request_applied"
+        await desk.book(deposit(1))
+        assert await reads(desk) == before + 4
+        await desk.book(deposit(1))
+        assert await reads(desk) == before + 4
+    assert_balances(ledger, 12, 0, 0)
+
+
+async def test_what_was_not_booked_is_not_remembered(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+        ledger.rows("INSERT INTO requests VALUES ('taken', 999, 1)")
+        assert await desk.code(deposit(100), "taken") == "batch_failed"
+        [event] = await desk.book(deposit(7))
+        assert event.balance == cents(7)  # type: ignore[attr-defined]
+    assert_balances(ledger, 7, 0, 0)
+
+
+async def test_two_processes_by_turns_at_random_leave_what_one_would_have_left(
+    ledger: LedgerUnderTest,
+) -> None:
+    chance = random.Random(20261120)
+    due = dict.fromkeys(LOGINS, 0)
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        for number in range(300):
+            login, amount = chance.choice(LOGINS), chance.randint(1, 9)
+            teller = chance.choices((desk, other), (9, 1))[0]
+            repeats = chance.randint(1, 8) == 1
+            for said in ("booked", "request_applied")[: 1 + repeats]:
+                assert await teller.code(deposit(amount, login=login), f"turn-{number}") == said
+            due[login] += amount
+    assert_balances(ledger, *due.values())
+
+
+def test_accounts_met_lately_are_kept_and_not_more_than_there_is_room_for() -> None:
+    memory = Memory(accounts_max=10)
+    for login in range(1, 101):
+        memory.keep({login: account(login), 1000: account(1000)}, position=login)
+    kept = [login for login in range(1, 101) if memory.accounts([login])]
+    assert 5 <= len(kept) <= 10
+    assert kept == list(range(101 - len(kept), 101))
+    assert memory.accounts([1000, 100]) == {1000: account(1000), 100: account(100)}
+    assert memory.accounts([1000, 1]) is None
+
+
+def test_accounts_are_forgotten_where_the_log_has_gone_on_without_them() -> None:
+    memory = Memory()
+    memory.keep({1001: account(1001)}, position=7)
+    memory.move(7)
+    assert memory.accounts([1001])
+    memory.move(8)
+    assert memory.accounts([1001]) is None
+
+
+def account(login: int) -> Account:
+    return given(account_opened(login)).accounts[login]
+
+
+async def met(desk: Desk) -> None:
+    """Open the accounts; the writer has then met them, and nobody else."""
+    await desk.book(define_group())
+    for login in LOGINS:
+        await desk.book(open_account(login))
+
+
+async def reads(desk: Desk) -> int:
+    """Count what the writer's connection has read so far for batches."""
+    row = await (await desk.connections[-1].execute(READS)).fetchone()
+    await desk.connections[-1].commit()
+    assert row is not None
+    return int(row[0])
+
+
+def assert_balances(ledger: LedgerUnderTest, *balances: int) -> None:
+    held = {login: account.balance for login, account in folded(ledger.log()).items()}
+    assert held == dict(zip(LOGINS, map(cents, balances), strict=True))
+    assert {login: ledger.balance(login) for login in LOGINS} == held
