@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from itertools import cycle
 
 import psycopg
@@ -28,11 +29,11 @@ def groups(ground: Ground, plan: Plan) -> list[Claim]:
     """Compare the group commit with the same operation committed one by one."""
     by_writer, by_statement = ground.ledger(), ground.ledger()
     pgbench.prepare_one_by_one(by_statement)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _writer(by_writer) as through:
         rounds = alternately(
             plan,
-            lambda: runner.run(_with_writer(by_writer, _waiters, plan)),
-            lambda: runner.run(_with_writer(by_writer, _bulk, plan)),
+            lambda: through(_waiters, plan),
+            lambda: through(_bulk, plan),
             lambda: _one_by_one(by_statement, plan),
         )
     notes = [
@@ -65,12 +66,12 @@ def groups(ground: Ground, plan: Plan) -> list[Claim]:
 
 def latency(ground: Ground, plan: Plan) -> list[Claim]:
     """Compare one client's wait with that for a one-row insert."""
-    ledger = ground.ledger()
+    ledger, behind_http = ground.ledger(), ground.ledger()
     pgbench.prepare_plain(ledger)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, served.durable(ledger) as service:
+    with _writer(ledger) as through, served.durable(behind_http) as service:
         rounds = alternately(
             plan,
-            lambda: runner.run(_with_writer(ledger, _single, plan)),
+            lambda: through(_single, plan),
             lambda: _plain(ledger, plan),
             lambda: service.answers(connections=1, seconds=plan.seconds).p50_us,
             lambda: _pgbench_plain(ledger, plan).p50_us,
@@ -99,12 +100,25 @@ def latency(ground: Ground, plan: Plan) -> list[Claim]:
     ]
 
 
-Measure = Callable[[GroupCommit, float], Awaitable[float]]
+Measure = Callable[[GroupCommit, float], Coroutine[None, None, float]]
 
 
-async def _with_writer(ledger: Ledger, measure: Measure, plan: Plan) -> float:
-    async with ledger.writer() as writer:
-        return await measure(writer, plan.seconds)
+@contextmanager
+def _writer(ledger: Ledger) -> Iterator[Callable[[Measure, Plan], float]]:
+    """Lend a way to measure one writer, which has met every account before."""
+    stack = AsyncExitStack()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        writer = runner.run(stack.enter_async_context(ledger.writer()))
+        try:
+            runner.run(_meet(writer))
+            yield lambda measure, plan: runner.run(measure(writer, plan.seconds))
+        finally:
+            runner.run(stack.aclose())
+
+
+async def _meet(writer: GroupCommit) -> None:
+    for _ in range(2):  # that nobody else books is seen the second time
+        await writer.submit_bulk([deposit(next(_logins)) for _ in range(LOGINS)])
 
 
 async def _waiters(writer: GroupCommit, seconds: float) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -21,18 +20,33 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from api.client import (
+    Adjust,
+    Client,
+    Command,
+    Deposit,
+    GroupFields,
+    LedgerError,
+    NoAnswer,
+    Operation,
+    Patience,
+    Refused,
+    UserFields,
+    Withdraw,
+)
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT.parent / "shared" / "data" / "czech-bank-1993-94.csv.gz"
 GROUP = "czech-bank"
-DEFINITION = {"currency": "CZK", "digits": 2}
+DEFINITION = GroupFields(currency="CZK", digits=2)
 ITEMS_MAX = 10_000
 KEY_LIFE = timedelta(hours=8)
+PATIENCE = Patience(tries=5)
 
-Result = dict[str, Any]
+Result = Operation | LedgerError
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,32 +66,25 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         """What the row adds to its account."""
         return self.amount if self.sign == "+" else -self.amount
 
-    def item(self) -> dict[str, object]:
-        """Give the row as an item of a batch call."""
-        if self.kind in {"deposit", "withdrawal"}:
-            op = "deposit" if self.kind == "deposit" else "withdraw"
-            return self._item(op, amount=self.amount)
-        return self._item("adjust", kind=self.kind, amount=self.signed)
+    def command(self) -> Command:
+        """Give the row as a command."""
+        if self.kind == "deposit":
+            return Deposit(login=self.account, amount=self.amount, **self._note())
+        if self.kind == "withdrawal":
+            return Withdraw(login=self.account, amount=self.amount, **self._note())
+        return Adjust(login=self.account, kind=self.kind, amount=self.signed, **self._note())
 
-    def charge(self) -> dict[str, object]:
+    def charge(self) -> Command:
         """Give a withdrawal that overdraws as what may: a charge, under the same request id."""
-        return self._item("adjust", kind="charge", amount=self.signed)
+        return Adjust(login=self.account, kind="charge", amount=self.signed, **self._note())
 
-    def _item(self, op: str, *, amount: Decimal, **more: object) -> dict[str, object]:
+    def _note(self) -> dict[str, Any]:
         return {
-            "op": op,
-            "requestId": self.trans_id,
-            "login": self.account,
-            **more,
-            "amount": amount,
+            "request_id": self.trans_id,
             "reference": self.trans_id,
             "comment": self.words or None,
-            "effectiveAt": f"{self.day}T12:00:00Z",
+            "effective_at": datetime.fromisoformat(f"{self.day}T12:00:00Z"),
         }
-
-
-class Refused(Exception):
-    """The service answered what no file of the bank's can be booked with."""
 
 
 class Fed:
@@ -85,60 +92,40 @@ class Fed:
 
     def __init__(self) -> None:
         self.answers: dict[str, Result] = {}
-        self.charges: dict[str, Result] = {}
+        self.charges: dict[str, Operation] = {}
 
-    def statuses(self) -> Counter[tuple[int, str | None]]:
-        """Count the answers to the rows by status and code."""
-        return Counter((answer["httpStatus"], answer.get("code")) for answer in self.answers.values())
-
-    def booked(self, row: Row) -> Result:
+    def booked(self, row: Row) -> Operation:
         """Give the operation that a row has become, now or in an earlier feeding."""
         answer = self.charges.get(row.trans_id, self.answers[row.trans_id])
-        operation: Result = answer.get("operation", answer)
+        operation = answer.operation if isinstance(answer, Refused) else answer
+        assert isinstance(operation, Operation)
         return operation
 
 
 class Feeder:
-    """Feeds rows through a client that carries a key."""
+    """Feeds rows through a client."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def open_accounts(self, rows: Sequence[Row], done: Callable[[int], None] = lambda _: None) -> None:
         """Define the group, and open the accounts that the rows name; those that are there stay."""
-        self._define("PUT", f"/groups/{GROUP}", DEFINITION, request_id=f"{GROUP}:group")
+        self._client.define_group(GROUP, DEFINITION, request_id=f"{GROUP}:group")
         for account in sorted({row.account for row in rows}):
-            body = {"login": account, "group": GROUP, "name": f"Account {account}"}
-            self._define("POST", "/users", body, request_id=f"{GROUP}:account:{account}")
+            fields = UserFields(login=account, group=GROUP, name=f"Account {account}")
+            self._client.open_user(fields, request_id=f"{GROUP}:account:{account}")
             done(1)
 
     def feed(self, rows: Sequence[Row], done: Callable[[int], None] = lambda _: None) -> Fed:
         """Book the rows."""
         fed = Fed()
         for call in calls(rows):
-            results = self._send([row.item() for row in call])
+            results = self._client.batch([row.command() for row in call])
             fed.answers |= {row.trans_id: _sound(row, result) for row, result in _pairs(call, results)}
             overdrawn = [row for row, result in _pairs(call, results) if _overdraws(result)]
-            if overdrawn:
-                results = self._send([row.charge() for row in overdrawn])
-                fed.charges |= {
-                    row.trans_id: _sound(row, result) for row, result in _pairs(overdrawn, results)
-                }
+            fed.charges |= {row.trans_id: self._client.book(row.charge()) for row in overdrawn}
             done(len(call))
         return fed
-
-    def _send(self, items: list[dict[str, object]]) -> list[Result]:
-        content = _wire.encode({"operations": items})
-        answer = self._client.post("/balances/batch", content=content)
-        if answer.status_code != 200:
-            raise Refused(answer.text)
-        results: list[Result] = json.loads(answer.text, parse_float=Decimal)["results"]
-        return results
-
-    def _define(self, method: str, path: str, body: dict[str, Any], *, request_id: str) -> None:
-        answer = self._client.request(method, path, json=body, headers={"x-request-id": request_id})
-        if answer.status_code not in {200, 201, 409}:
-            raise Refused(answer.text)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -175,13 +162,12 @@ def main() -> int:
     rows = read_rows(arguments.file)
     try:
         key = _make_key(arguments)
-        headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=arguments.url, headers=headers, timeout=60, trust_env=False) as client:
+        with Client(arguments.url, key, patience=PATIENCE) as client:
             fed = _feed_visibly(Feeder(client), rows)
     except Refused as refused:
-        print(f"demo-bank: the service refuses: {refused}", file=sys.stderr)
+        print(f"demo-bank: the service refuses: {refused.request_id}: {refused}", file=sys.stderr)
         return 1
-    except httpx.TransportError as error:
+    except NoAnswer as error:
         print(f"demo-bank: no answer from {arguments.url} ({error}); is `make run` running?", file=sys.stderr)
         print("Start again whenever it is: what is booked already is not booked again.", file=sys.stderr)
         return 1
@@ -198,19 +184,19 @@ def _feed_visibly(feeder: Feeder, rows: Sequence[Row]) -> Fed:
 
 
 def _tell(rows: Sequence[Row], fed: Fed, *, url: str, key: str) -> int:
-    statuses = fed.statuses()
-    again = statuses[409, "request_applied"] + statuses[400, "request_id_reused"]
+    operations = [fed.booked(row) for row in rows]
+    again = sum(operation.repeated for operation in operations)
     printed = [row for row in rows if row.bank_balance is not None]
-    different = [row for row in printed if fed.booked(row)["newBalance"] != row.bank_balance]
-    held = {row.account: fed.booked(row)["newBalance"] for row in rows}
-    busiest, operations = Counter(row.account for row in rows).most_common(1)[0]
-    print(f"{statuses[201, None] + len(fed.charges)} operations booked, {again} were booked before.")
+    different = [row for row in printed if fed.booked(row).new_balance != row.bank_balance]
+    held = {row.account: fed.booked(row).new_balance for row in rows}
+    busiest, count = Counter(row.account for row in rows).most_common(1)[0]
+    print(f"{len(rows) - again} operations booked, {again} were booked before.")
     print(f"{len(fed.charges)} of them are withdrawals that overdrew, booked as charges.")
     print(
         f"{len(printed) - len(different)} of the {len(printed)} balances that the bank printed are the same."
     )
     print(f"The accounts hold {sum(held.values()):,} CZK together.\n")
-    print(f"Account {busiest} has {operations} operations. Its history; January 1994 by the bank's own days:")
+    print(f"Account {busiest} has {count} operations. Its history; January 1994 by the bank's own days:")
     history = f"{url}/balances/history?login={busiest}"
     month = "&basis=effective&order=asc&from=1994-01-01T00:00:00Z&to=1994-02-01T00:00:00Z"
     print(f"  KEY={key}")
@@ -250,21 +236,19 @@ def _make_key(arguments: argparse.Namespace) -> str:
 
 
 def _sound(row: Row, result: Result) -> Result:
-    """Give an answer that a row may get; Refused for any other."""
-    match result.get("code"):
-        case None | "request_applied":
-            return result
-        case "not_enough_money" if row.kind == "withdrawal":
-            return result
-        case "request_id_reused" if _is_charge(row, result["operation"]):
-            return result
-    raise Refused(f"{row.trans_id}: {result['detail']} ({result['code']})")
+    """Give an answer that a row may get; raise any other."""
+    if isinstance(result, Operation) or (row.kind == "withdrawal" and _overdrew(row, result)):
+        return result
+    raise result
 
 
-def _is_charge(row: Row, operation: Result) -> bool:
-    """Tell whether an operation is what an earlier feeding made of a withdrawal that overdrew."""
-    moved = (operation["kind"], operation["login"], operation["balanceChange"])
-    return row.kind == "withdrawal" and moved == ("charge", row.account, row.signed)
+def _overdrew(row: Row, error: LedgerError) -> bool:
+    """Tell whether a withdrawal overdraws, or was booked as a charge by an earlier feeding for that."""
+    if not isinstance(error, Refused) or error.code != "request_id_reused":
+        return _overdraws(error)
+    charge = error.operation
+    moved = None if charge is None else (charge.kind, charge.leg.login, charge.balance_change)
+    return moved == ("charge", row.account, row.signed)
 
 
 def _pairs(rows: Sequence[Row], results: Sequence[Result]) -> Iterator[tuple[Row, Result]]:
@@ -272,7 +256,7 @@ def _pairs(rows: Sequence[Row], results: Sequence[Result]) -> Iterator[tuple[Row
 
 
 def _overdraws(result: Result) -> bool:
-    return result.get("code") == "not_enough_money"
+    return isinstance(result, Refused) and result.code == "not_enough_money"
 
 
 def _row(line: dict[str, str]) -> Row:
@@ -288,8 +272,6 @@ def _row(line: dict[str, str]) -> Row:
         bank_balance=Decimal(line["bank_balance"]) if line["bank_balance"] else None,
     )
 
-
-_wire = msgspec.json.Encoder(decimal_format="number")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,6 +16,7 @@ from unittest import mock
 from psycopg import AsyncConnection
 
 from api import accounts, cli
+from api.cli import serve
 from api.service import Days, Service
 from ledger.definitions import Definitions
 from projections.accounts_list import AccountsPage, Question, read_accounts
@@ -82,7 +83,7 @@ def main() -> int:
     """Serve on a free port until told to stop."""
     url, ledger = sys.argv[1:]
     instead = mock.patch.multiple(accounts, read_accounts=pages.read, snapshot=_no_snapshot)
-    with mock.patch.object(cli.serve, "Service", ServiceFromMemory), instead:
+    with mock.patch.object(serve, "Service", ServiceFromMemory), instead:
         return cli.main(["serve", "--database-url", url, "--ledger", ledger, "--port", "0"])
 
 

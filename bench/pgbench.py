@@ -45,6 +45,7 @@ def prepare_plain(ledger: Ledger) -> None:
     """Make the table that plain inserts go to: the log's columns and indexes, and a sequence."""
     ledger.execute("CREATE TABLE plain_log (LIKE ledger_events INCLUDING ALL)")
     ledger.execute("CREATE SEQUENCE plain_position")
+    ledger.take_over()
 
 
 def prepare_one_by_one(ledger: Ledger) -> None:

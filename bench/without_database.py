@@ -17,6 +17,7 @@ from typing import Any, cast
 from unittest import mock
 
 from api import cli
+from api.cli import serve
 from api.clocks import real_now
 from api.keys import Key, KeyRing, NewKey, make_key
 from api.scopes import ROLES
@@ -104,7 +105,7 @@ def main() -> int:
     """Serve on a free port until told to stop."""
     ServiceWithoutDatabase.key = make_key(LEDGER)
     print(ServiceWithoutDatabase.key.text, flush=True)
-    with mock.patch.object(cli.serve, "Service", ServiceWithoutDatabase):
+    with mock.patch.object(serve, "Service", ServiceWithoutDatabase):
         return cli.main(["serve", "--database-url", "postgresql:///", "--ledger", LEDGER, "--port", "0"])
 
 
