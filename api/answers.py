@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from ledger.money import format_minor
 Body = dict[str, Any]
 
 
+@lru_cache(maxsize=4_096)
 def money(minor: int, digits: int) -> msgspec.Raw:
     """Give an amount as a JSON number with exactly the currency's digits."""
     return msgspec.Raw(format_minor(minor, digits).encode())

@@ -108,8 +108,8 @@ class RowPacker:
             if value is None:
                 parts.append(null)
             else:
-                data = value.encode() if isinstance(value, str) else _data(value)
-                parts += (head, _LENGTH(len(data)), data)
+                data = _data(value)
+                parts.append(head + _LENGTH(len(data)) + data)
         row = b"".join(parts)
         return _LENGTH(len(row)) + row
 
@@ -139,17 +139,15 @@ def _sized(value: str | bytes | int | date | datetime | None) -> bytes:
 
 
 def _data(value: str | bytes | int | date | datetime) -> bytes:
-    match value:
-        case str():
-            return value.encode()
-        case bytes():
-            return value
-        case datetime():
-            return microseconds(value).to_bytes(8, "big", signed=True)
-        case date():
-            return days(value).to_bytes(4, "big", signed=True)
-        case _:
-            return value.to_bytes(8, "big", signed=True)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, datetime):
+        return microseconds(value).to_bytes(8, "big", signed=True)
+    if isinstance(value, date):
+        return days(value).to_bytes(4, "big", signed=True)
+    return value.to_bytes(8, "big", signed=True)
 
 
 def days(day: date) -> int:

@@ -124,7 +124,7 @@ class BatchViews:
 
     def only_accounts(self, requests: Sequence[Request]) -> bool:
         """Tell whether the decisions look at accounts alone, beside whether the requests are new."""
-        return not any(_looks_further(request) or _takes_money(request.command) for request in requests)
+        return not any(map(_looks_beside_accounts, requests))
 
     def reading(self, requests: Sequence[Request]) -> tuple[str, dict[str, Packed]]:
         """Name the statement that reads what the decisions of these requests look at, and its parameters.
@@ -211,6 +211,17 @@ def changed(book: Book, before: dict[int, Account]) -> list[Account]:
     return [account for login, account in book.accounts.items() if before.get(login) is not account]
 
 
+def _looks_beside_accounts(request: Request) -> bool:
+    """Tell whether a decision looks beyond accounts; that ids and references are new, their keys hold too."""
+    command = request.command
+    return (
+        not isinstance(command, Note)
+        or isinstance(command, _TAKES_MONEY)
+        or (isinstance(command, Correct) and command.corrects is not None)
+        or request.caller.access.amount_day_max is not None
+    )
+
+
 def _looks_further(request: Request) -> bool:
     command = request.command
     return (
@@ -222,7 +233,10 @@ def _looks_further(request: Request) -> bool:
 
 
 def _takes_money(command: Command) -> bool:
-    return isinstance(command, Withdraw | Transfer | GiveCredit)
+    return isinstance(command, _TAKES_MONEY)
+
+
+_TAKES_MONEY = (Withdraw, Transfer, GiveCredit)
 
 
 def _symbol(command: Command) -> str | None:
