@@ -83,6 +83,11 @@ class Book(msgspec.Struct, kw_only=True):
     booked: list[Event] = []
 
     @property
+    def end(self) -> Head:
+        """The end of the log once this batch is in it."""
+        return Head(self.head + len(self.booked), self.moment)
+
+    @property
     def next_position(self) -> int:
         """The position that the next event will have."""
         return self.head + len(self.booked) + 1

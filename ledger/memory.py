@@ -8,10 +8,12 @@ taken one of these first, the batch fails as a whole and is decided again on wha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from ledger.account import Account
 
 ACCOUNTS_MAX = 40_000
+NOTHING: Mapping[int, Account] = MappingProxyType({})
 
 
 class Memory:
@@ -23,11 +25,13 @@ class Memory:
         self._lately: dict[int, Account] = {}
         self._before: dict[int, Account] = {}
 
-    def accounts(self, logins: Iterable[int]) -> dict[int, Account] | None:
-        """Give these accounts, or None where one of them is not remembered."""
+    def accounts(
+        self, logins: Iterable[int], upon: Mapping[int, Account] = NOTHING
+    ) -> dict[int, Account] | None:
+        """Give these accounts, as newer ones show them first, or None where one is not remembered."""
         found = {}
         for login in logins:
-            account = self._lately.get(login) or self._before.get(login)
+            account = upon.get(login) or self._lately.get(login) or self._before.get(login)
             if account is None:
                 return None
             found[login] = account

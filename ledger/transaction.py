@@ -119,6 +119,16 @@ class Views(Reads, Appends, Protocol):
     """Both sides of a batch."""
 
 
+class Draft(msgspec.Struct, frozen=True):
+    """A batch that is decided and packed: to be booked as it stands, right after the batch `upon`."""
+
+    book: Book
+    outcomes: list[list[Outcome]]
+    params: dict[str, Packed]
+    rare: list[Statement]
+    upon: Book | None
+
+
 class UnknownOutcome(Exception):
     """COMMIT was sent, and whether it took hold everywhere is not known."""
 
@@ -127,11 +137,17 @@ class Transaction:
     """One batch's way through the database, on the writer's connection."""
 
     def __init__(
-        self, views: Views, now: Callable[[], datetime], *, behind_max: timedelta = timedelta.max
+        self,
+        views: Views,
+        now: Callable[[], datetime],
+        *,
+        behind_max: timedelta = timedelta.max,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._views = views
         self._now = now
         self._behind_max = behind_max
+        self._meanwhile = meanwhile
         self._packer: RowPacker | None = None
         self._window: DayWindow | None = None
         self._head = Head()
@@ -145,6 +161,9 @@ class Transaction:
         self._undisturbed = False
         """Whether the last read met nobody else's events, and no request that was booked before."""
         self._heard_at = 0.0
+        self._last: Book | None = None
+        self._under_way: Book | None = None
+        """The batch that is sent and not answered yet: what is decided now comes after it."""
         self.booking = False
         """Whether the batch has come so far that it may be booked, whatever happens to the connection."""
         self.booked: Sequence[Event] = ()
@@ -162,30 +181,38 @@ class Transaction:
         self._head = Head()
         self._memory.forget()
         self._undisturbed = False
+        self._last = None
         self.confirmed = 0
         self.definitions = await self._views.load_definitions(connection)
-        self._wire = Wire(connection)
+        self._wire = Wire(connection, meanwhile=self._meanwhile)
         own = [_BEGIN, _LOCK, *self._reads.values(), self._append_batch, _COMMIT, _TOUCH_WAL, _ROLLBACK]
         await self._wire.prepare(own)
 
-    async def run(self, connection: AsyncConnection[Any], batch: Sequence[Ticket]) -> list[list[Outcome]]:
-        """Decide, book, commit; give the outcomes of each ticket."""
+    @property
+    def under_way(self) -> bool:
+        """Whether a batch has been sent, whole, and is not answered yet."""
+        return self._under_way is not None and self._on_wire.sent
+
+    async def run(
+        self, connection: AsyncConnection[Any], batch: Sequence[Ticket], draft: Draft | None = None
+    ) -> list[list[Outcome]]:
+        """Decide, book, commit; give the outcomes of each ticket. A draft counts if its time has come."""
         self.booking = False
-        requests = [request for ticket in batch for request in ticket.requests]
         try:
-            outcomes = await self._run_remembered(connection, batch, requests)
-            if outcomes is None:
-                outcomes = await self._run_read(connection, batch, requests)
+            if draft is None or draft.upon is not self._last:
+                draft = self.draft(batch)
+            if draft is None or not await self._booked(connection, draft):
+                return await self._run_read(connection, batch)
+            return draft.outcomes
         except BaseException:
             self._memory.forget()
             raise
-        self._heard_at = time.monotonic()
-        return outcomes
+        finally:
+            self._heard_at = time.monotonic()
 
-    async def _run_remembered(
-        self, connection: AsyncConnection[Any], batch: Sequence[Ticket], requests: Sequence[Request]
-    ) -> list[list[Outcome]] | None:
-        """Book without a read, or give None: nothing is booked then, and a read must show what is so."""
+    def draft(self, batch: Sequence[Ticket]) -> Draft | None:
+        """Decide a batch on what is remembered, after the one under way; None where a read must show more."""
+        requests = _requests(batch)
         known = self._known(batch, requests)
         if known is None:
             return None
@@ -193,31 +220,45 @@ class Transaction:
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
         if any(isinstance(outcome, Refusal) for of_one in outcomes for outcome in of_one):
             return None
+        return self._drafted(book, outcomes, known.accounts)
+
+    async def _booked(self, connection: AsyncConnection[Any], draft: Draft) -> bool:
+        """Book a draft; it is not where somebody else's event has the position, or a request is not new."""
         try:
-            await self._append(connection, book, known.accounts, began=False)
-        except IntegrityError:  # somebody else's event has the position, or the request was booked before
+            await self._append(connection, draft, began=False)
+        except IntegrityError:
             await connection.rollback()
             self._undisturbed = False
-            return None
-        self.definitions = book.definitions
-        self.booked = book.booked
-        return outcomes
+            return False
+        return True
 
     def _known(self, batch: Sequence[Ticket], requests: Sequence[Request]) -> BatchRead | None:
         """Give what a read would bring, where it is known; the database sees a request that is not new."""
-        sure = self._undisturbed and time.monotonic() - self._heard_at < QUIET_MAX_S and self._on_wire.quiet
-        if not (sure and _books(batch) and self._views.only_accounts(requests)):
+        if not (self._sure and _books(batch) and self._views.only_accounts(requests)):
             return None
-        accounts = self._memory.accounts(
-            login for request in requests for login in logins_of(request.command)
-        )
+        upon = {} if self._under_way is None else self._under_way.accounts
+        logins = (login for request in requests for login in logins_of(request.command))
+        accounts = self._memory.accounts(logins, upon)
         if accounts is None or self.too_early:
             return None
-        return BatchRead(position=self._head.position, accounts=accounts)
+        return BatchRead(position=self._end.position, accounts=accounts)
+
+    @property
+    def _sure(self) -> bool:
+        """Whether the server is there, and nobody else books, as far as can be known without asking."""
+        if not self._undisturbed or self.under_way:
+            return self._undisturbed
+        return time.monotonic() - self._heard_at < QUIET_MAX_S and self._on_wire.quiet
+
+    @property
+    def _end(self) -> Head:
+        """The end of the log, with the batch that is under way."""
+        return self._head if self._under_way is None else self._under_way.end
 
     async def _run_read(
-        self, connection: AsyncConnection[Any], batch: Sequence[Ticket], requests: Sequence[Request]
+        self, connection: AsyncConnection[Any], batch: Sequence[Ticket]
     ) -> list[list[Outcome]]:
+        requests = _requests(batch)
         read = await self._read(requests)
         self._undisturbed = read.position == self._head.position and not read.requests
         if read.definitions_position != self.definitions.position:
@@ -228,15 +269,14 @@ class Transaction:
             return await self._turn_away(batch)
         book = self._book(read, requests, begins=begins)
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
+        self.booked = ()
         if book.booked:
-            await self._append(connection, book, read.accounts, began=True)
-            self.definitions = book.definitions
+            await self._append(connection, self._drafted(book, outcomes, read.accounts), began=True)
         elif read.position > self.confirmed and _vouches(batch, outcomes):
             await self._commit(connection, (_TOUCH_WAL, NO_PARAMS))
             self.confirmed = read.position
         else:
             await self._on_wire.run((_ROLLBACK, NO_PARAMS))
-        self.booked = book.booked
         return outcomes
 
     @property
@@ -274,11 +314,12 @@ class Transaction:
         return read
 
     def _book(self, read: BatchRead, requests: Sequence[Request], *, begins: bool) -> Book:
-        moment = self._moment(begins=begins)
+        definitions = self.definitions if self._under_way is None else self._under_way.definitions
+        moment = self._moment(definitions, begins=begins)
         return Book(
             moment=moment,
             head=read.position,
-            definitions=self.definitions,
+            definitions=definitions,
             accounts=dict(read.accounts),
             requests=read.requests,
             references=read.references,
@@ -292,16 +333,16 @@ class Transaction:
             symbols=read.symbols,
             figures=read.figures,
             login_max=read.login_max,
-            previous=self._head.last,
+            previous=self._end.last,
         )
 
-    def _moment(self, *, begins: bool) -> Moment:
+    def _moment(self, definitions: Definitions, *, begins: bool) -> Moment:
         """Read the time; it goes back only where a simulation begins."""
         now = self._now()
-        clock = self.definitions.clock
+        clock = definitions.clock
         if self._window is None or self._window.clock != clock or not self._window.contains(now):
             self._window = DayWindow.of(clock, now)
-        return moment_after(Head() if begins else self._head, now, self._window)
+        return moment_after(Head() if begins else self._end, now, self._window)
 
     def _reach(self, read: BatchRead) -> None:
         """Take note of the head, where another process has moved it."""
@@ -312,23 +353,31 @@ class Transaction:
             self._head = Head(read.position, moment_of(last))
             self.last_recorded = last.recorded_at
 
-    async def _append(
-        self, connection: AsyncConnection[Any], book: Book, before: dict[int, Account], *, began: bool
-    ) -> None:
+    def _drafted(self, book: Book, outcomes: list[list[Outcome]], before: dict[int, Account]) -> Draft:
         assert self._packer is not None
         params = self._views.append_params(book, before)
         params["entries"] = recorder.entries(self._packer, book.booked)
-        rare = self._views.rare(book)
-        if rare and not began:
+        upon = self._last if self._under_way is None else self._under_way
+        return Draft(book, outcomes, params, self._views.rare(book), upon)
+
+    async def _append(self, connection: AsyncConnection[Any], draft: Draft, *, began: bool) -> None:
+        book = draft.book
+        if draft.rare and not began:
             await self._on_wire.run(*_BEGINNING)
-        for statement, values in rare:
+        for statement, values in draft.rare:
             await connection.execute(statement.encode(), values)
-        beginning = () if rare or began else _BEGINNING
-        await self._commit(connection, *beginning, (self._append_batch, params))
-        self._head = Head(book.head + len(book.booked), book.moment)
-        self._memory.keep(book.accounts, self._head.position)
+        beginning = () if draft.rare or began else _BEGINNING
+        self._under_way = book
+        try:
+            await self._commit(connection, *beginning, (self._append_batch, draft.params))
+        finally:
+            self._under_way = None
+        self._last, self._head = book, book.end
+        self._memory.keep(book.accounts, book.end.position)
+        self.definitions = book.definitions
+        self.booked = book.booked
         self.last_recorded = book.moment.recorded_at
-        self.confirmed = self._head.position
+        self.confirmed = book.end.position
 
     async def _commit(self, connection: AsyncConnection[Any], *last: tuple[Prepared, Params]) -> None:
         """Run the last statements and commit; a commit waits for what was committed before it, too."""
@@ -349,6 +398,10 @@ class Transaction:
             connection.remove_notice_handler(warn)
         if "01000" in warned:
             raise UnknownOutcome
+
+
+def _requests(batch: Sequence[Ticket]) -> list[Request]:
+    return [request for ticket in batch for request in ticket.requests]
 
 
 def _books(batch: Sequence[Ticket]) -> bool:

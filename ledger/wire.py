@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -43,14 +43,17 @@ class Prepared:
 
 
 class Wire:
-    """Runs prepared statements on one connection, several in one round trip."""
+    """Runs prepared statements on one connection, several in one round trip; `meanwhile`, something else."""
 
-    def __init__(self, connection: BoundedConnection) -> None:
+    def __init__(self, connection: BoundedConnection, *, meanwhile: Callable[[], None]) -> None:
         self._connection = connection
+        self._meanwhile = meanwhile
         self._libpq: PGconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._idle = select.poll()
         self._idle.register(self._libpq.socket, select.POLLIN)
+        self.sent = False
+        """Whether the server has all of the last round trip: it would wait for the rest."""
         self.answered = 0
         """How many statements of the last round trip were answered without an error."""
 
@@ -89,7 +92,10 @@ class Wire:
     async def _finish(self, expected: int) -> list[PGresult]:
         libpq = self._libpq
         libpq.pipeline_sync()
+        self.sent = False
         await self._send()
+        self.sent = True
+        self._meanwhile()
         self.answered = 0
         results: list[PGresult] = []
         try:

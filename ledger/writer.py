@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 import psycopg
@@ -25,12 +26,15 @@ from ledger.events import Event
 from ledger.refusals import ManagerOffline, Refusal
 from ledger.silence import BoundedConnection, Silence
 from ledger.tickets import Outcome, Ticket
-from ledger.transaction import Transaction, UnknownOutcome, Views
+from ledger.transaction import Draft, Transaction, UnknownOutcome, Views
 
 log = logging.getLogger("fundledger.writer")
 
 SINGLES_MAX = 32
 BULK_MAX = 1_000
+BULK_AHEAD = 200
+"""A bulk call of so many requests is decided ahead, while the batch before it is under way."""
+
 QUEUE_MAX = 20_000
 RETRY_AFTER_S = 1
 RECONNECT_S = 1.0
@@ -50,6 +54,13 @@ class Unreachable(Exception):
 
 class CannotBeBooked(Exception):
     """One ticket alone still meets a conflict, or holds what the database cannot."""
+
+
+class Ahead(NamedTuple):
+    """The batch that is next, and what was decided of it before its time, if anything."""
+
+    batch: list[Ticket]
+    draft: Draft | None
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -74,7 +85,7 @@ class GroupCommit:
         behind_max: timedelta = timedelta.max,
     ) -> None:
         self._connect = connect
-        self._transaction = Transaction(views, now, behind_max=behind_max)
+        self._transaction = Transaction(views, now, behind_max=behind_max, meanwhile=self._look_ahead)
         self._queue_max = queue_max
         self._tell = tell
         self._singles: deque[Ticket] = deque()
@@ -84,6 +95,7 @@ class GroupCommit:
         self._connection: BoundedConnection | None = None
         self._closing = False
         self._was_alone = False
+        self._ahead: Ahead | None = None
         self._busy_since: float | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -175,18 +187,19 @@ class GroupCommit:
         self._waiting += len(ticket.requests)
         queue.append(ticket)
         self._arrived.set()
+        self._look_ahead()
         return await ticket.future
 
     async def _run(self) -> None:
         while True:
-            if not self._singles and not self._bulk:
+            if not self._ahead and not self._singles and not self._bulk:
                 if self._closing:
                     return
                 await self._idle()
                 continue
-            batch = self._take()
+            batch, draft = self._next()
             self._busy_since = time.monotonic()
-            await self._commit(batch)
+            await self._commit(batch, draft)
             self._busy_since = None
             self._waiting -= sum(len(ticket.requests) for ticket in batch)
             if self._closing and self._connection is None:
@@ -211,11 +224,27 @@ class GroupCommit:
 
     def _turn_away(self, refusal: Refusal) -> None:
         """Answer all that waits; nothing of it was begun."""
-        left = [*self._singles, *self._bulk]
+        ahead = [] if self._ahead is None else self._ahead.batch
+        left = [*ahead, *self._singles, *self._bulk]
+        self._ahead = None
         self._singles.clear()
         self._bulk.clear()
         self._waiting -= sum(len(ticket.requests) for ticket in left)
         _answer_all(left, refusal)
+
+    def _look_ahead(self) -> None:
+        """While a batch is under way, decide the next one, if so many wait that it will hardly grow."""
+        many = len(self._singles) >= SINGLES_MAX or (self._bulk and len(self._bulk[0].requests) >= BULK_AHEAD)
+        if many and self._ahead is None and self._transaction.under_way:
+            batch = self._take()
+            draft = None
+            with contextlib.suppress(*POISON):  # it is met again, and dealt with, when the batch's time comes
+                draft = self._transaction.draft(batch)
+            self._ahead = Ahead(batch, draft)
+
+    def _next(self) -> Ahead:
+        ahead, self._ahead = self._ahead, None
+        return ahead or Ahead(self._take(), None)
 
     def _take(self) -> list[Ticket]:
         """Take the next batch: singles and bulk calls up to their caps, or one that wants to be alone.
@@ -234,9 +263,9 @@ class GroupCommit:
             batch.append(ticket)
         return batch
 
-    async def _commit(self, batch: list[Ticket]) -> None:
+    async def _commit(self, batch: list[Ticket], draft: Draft | None = None) -> None:
         try:
-            await self._commit_or_reconnect(batch)
+            await self._commit_or_reconnect(batch, draft)
         except Unreachable as error:
             log.warning("the database is away: %s", type(error.__cause__).__name__)
             _answer_all(batch, _away())
@@ -253,11 +282,11 @@ class GroupCommit:
             await self._abandon()
             _answer_all(batch, offline("batch_failed", "the ledger could not book this"))
 
-    async def _commit_or_reconnect(self, batch: list[Ticket]) -> None:
+    async def _commit_or_reconnect(self, batch: list[Ticket], draft: Draft | None) -> None:
         """Commit; a connection that was lost before anything could be booked is replaced, once."""
         await self._ensure_connected()
         try:
-            await self._commit_or_split(batch)
+            await self._commit_or_split(batch, draft)
         except AWAY as error:
             if self._transaction.booking or isinstance(error, Silence) or not self._open.closed:
                 raise
@@ -265,12 +294,12 @@ class GroupCommit:
             await self._ensure_connected()
             await self._commit_or_split(batch)
 
-    async def _commit_or_split(self, batch: list[Ticket]) -> None:
+    async def _commit_or_split(self, batch: list[Ticket], draft: Draft | None = None) -> None:
         """Commit; on an unexpected conflict decide again on a fresh read, then halve the batch."""
         for attempt in (1, 2):
             began = time.monotonic()
             try:
-                outcomes = await self._transaction.run(self._open, batch)
+                outcomes = await self._transaction.run(self._open, batch, draft)
             except (psycopg.DatabaseError, *POISON) as error:
                 if not _is_of_one(error):
                     raise
