@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ledger.events import MoneyMoved
 from ledger.memory import Memory
 from ledger.refusals import AlreadyApplied
-from tests.drive import folded
+from tests.drive import code_of, codes_of, folded, settled
 from tests.make import (
     account_opened,
     adjust,
@@ -25,6 +28,7 @@ from tests.make import (
 
 if TYPE_CHECKING:
     from ledger.account import Account
+    from ledger.commands import Request
     from tests.drive import Desk, LedgerUnderTest
 
 pytestmark = pytest.mark.anyio
@@ -148,6 +152,69 @@ async def test_two_processes_by_turns_at_random_leave_what_one_would_have_left(
                 assert await teller.code(deposit(amount, login=login), f"turn-{number}") == said
             due[login] += amount
     assert_balances(ledger, *due.values())
+
+
+async def test_a_call_that_comes_while_another_is_booked_is_decided_meanwhile_and_reads_nothing(
+    ledger: LedgerUnderTest,
+) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+        before = await reads(desk)
+        with ledger.gate_held():
+            calls = [asyncio.create_task(desk.writer.submit_bulk(many(300)))]
+            await desk.until_waiting()
+            calls += [asyncio.create_task(desk.writer.submit_bulk(many(300))) for _ in range(2)]
+            await settled(lambda: desk.writer.queue_depth == 900)
+        outcomes = [codes_of(call) for call in await asyncio.gather(*calls)]
+        assert outcomes == [["booked"] * 300] * 3
+        assert await reads(desk) == before
+    assert_balances(ledger, 900, 0, 0)
+
+
+async def test_what_was_decided_ahead_on_a_batch_that_was_decided_again_is_decided_again_too(
+    ledger: LedgerUnderTest,
+) -> None:
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        with ledger.gate_held():
+            [first] = other.start(request(deposit(700), "common"))
+            await other.until_waiting()
+            bulk = asyncio.create_task(desk.writer.submit_bulk([request(deposit(5), "common"), *many(299)]))
+            await desk.until_waiting()
+            ahead = asyncio.create_task(desk.writer.submit_bulk(many(300)))
+            await settled(lambda: desk.writer.queue_depth == 600)
+        assert code_of(await first) == "booked"
+        assert codes_of(await bulk) == ["request_id_reused"] + ["booked"] * 299
+        assert codes_of(await ahead) == ["booked"] * 300
+    assert_balances(ledger, 700 + 599, 0, 0)
+
+
+async def test_bulk_calls_from_two_processes_at_once_leave_what_one_after_the_other_would_have(
+    ledger: LedgerUnderTest,
+) -> None:
+    chance = random.Random(20261120)
+    asked = {
+        f"call-{number}": deposit(number % 9 + 1, login=chance.choice(LOGINS)) for number in range(2_000)
+    }
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        calls = [
+            teller.writer.submit_bulk([request(asked[name], name) for name in chance.sample([*asked], 400)])
+            for teller in chance.choices((desk, other), (4, 1), k=20)
+        ]
+        answered = Counter(code for outcomes in await asyncio.gather(*calls) for code in codes_of(outcomes))
+    events = [event for event in ledger.log() if isinstance(event, MoneyMoved)]
+    assert answered == {"booked": len(events), "request_applied": 20 * 400 - len(events)}
+    due = Counter(dict.fromkeys(LOGINS, 0))
+    for event in events:
+        command = asked.pop(event.request_id or "")
+        assert event.balance_change == command.amount.minor(2)
+        due[command.login] += event.balance_change // 100
+    assert_balances(ledger, *(due[login] for login in LOGINS))
+
+
+def many(number: int) -> list[Request]:
+    return [request(deposit(1)) for _ in range(number)]
 
 
 def test_accounts_met_lately_are_kept_and_not_more_than_there_is_room_for() -> None:
