@@ -39,6 +39,7 @@ Measure = Callable[[Ground, Plan], list[Claim]]
 
 MEASURES: dict[str, Measure] = {
     "deposits": deposits.durability,
+    "crowd": deposits.crowd,
     "hot-account": deposits.hot_account,
     "batch": deposits.batches,
     "group-commit": commits.groups,
