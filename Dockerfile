@@ -25,5 +25,7 @@ USER fundledger
 ENV PATH=/opt/fundledger/bin:$PATH
 EXPOSE 8080
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
 ENTRYPOINT ["fundledger"]
 CMD ["--help"]

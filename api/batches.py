@@ -116,7 +116,7 @@ class Batch:
 
     async def _each(self) -> list[Body]:
         requests = [parsed for parsed in self._parsed if isinstance(parsed, Request)]
-        outcomes = await self._service.writer.submit_bulk(requests, dry_run=self._dry_run) if requests else []
+        outcomes = await self._service.carry_out_each(requests, dry_run=self._dry_run) if requests else []
         await self._service.explained(outcomes, self._ask)
         arrived = iter(outcomes)
         return [
@@ -132,9 +132,12 @@ class Batch:
                 parsed.refusal.extra |= {"index": index, "item": parsed.request_id}
                 raise parsed.refusal
         requests = [parsed for parsed in self._parsed if isinstance(parsed, Request)]
-        outcomes = await self._service.writer.submit_atomic(requests, dry_run=self._dry_run)
+        outcomes = await self._service.carry_out_all(requests, dry_run=self._dry_run)
         await self._service.explained(outcomes, self._ask)
-        if (refused := _first_refused(requests, outcomes)) is not None:
+        refused = _first_refused(requests, outcomes)
+        decided = outcomes if refused is None else [refused] * len(requests)
+        self._service.metrics.count_outcomes(requests, decided)
+        if refused is not None:
             self._keep_beside(refused, requests, outcomes)
             raise refused
         return [
@@ -153,7 +156,6 @@ class Batch:
                 seen.add(parsed.request_id)
 
     def _parse(self, raw: msgspec.Raw) -> Request | Unfit:
-        request_id = _request_id(raw)
         try:
             item: Item = _item(raw)
             self._ask.key.need(SCOPES[type(item)])
@@ -162,7 +164,7 @@ class Batch:
                 command=item.command(), request_id=checked, caller=self._ask.caller, dry_run=self._dry_run
             )
         except Refusal as refusal:
-            return Unfit(refusal.at_rest(), request_id)
+            return Unfit(refusal.at_rest(), _request_id(raw))
 
     def _result(self, request_id: str, outcome: Outcome) -> Body:
         if isinstance(outcome, Refusal):

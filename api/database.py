@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+import msgspec
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from api import startup
@@ -86,6 +87,15 @@ class PoolFull(PoolTimeout):
     """All connections of a pool were lent for as long as a caller waits."""
 
 
+class PoolUse(msgspec.Struct, frozen=True):
+    """How a pool stands: connections that there are, may be and are lent, and callers that wait for one."""
+
+    size: int
+    size_max: int
+    in_use: int
+    waiting: int
+
+
 class Pool:
     """The connections for one purpose."""
 
@@ -121,6 +131,12 @@ class Pool:
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
+
+    @property
+    def use(self) -> PoolUse:
+        """How it stands."""
+        stats = self._pool.get_stats()
+        return PoolUse(stats["pool_size"], self._max_size, self._lent, stats["requests_waiting"])
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[Connection]:
@@ -192,24 +208,35 @@ class Database:
         self._keepers = Pool(conninfo(), max_size=1)
         self._feeders = Pool(conninfo(**FEEDER_OPTIONS), max_size=1, silence_max_s=FEED_SILENCE_MAX_S)
         self._sealers = Pool(conninfo(**SEALER_OPTIONS), max_size=1, silence_max_s=READ_SILENCE_MAX_S)
-        self._pools = (
-            *(self._readers, self._reporters, self._answerers, self._checkers),
-            *(self._exporters, self._followers, self._keepers, self._feeders, self._sealers),
-        )
+        self._pools = {
+            "readers": self._readers,
+            "reporters": self._reporters,
+            "answerers": self._answerers,
+            "checkers": self._checkers,
+            "exporters": self._exporters,
+            "followers": self._followers,
+            "keepers": self._keepers,
+            "feeders": self._feeders,
+            "sealers": self._sealers,
+        }
 
     async def open(self) -> None:
         """Open the pools, after everything has been checked that must be so before."""
         with BoundedThreadConnection.connect(self._login, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             startup.check(connection, self._ledger)
-        for pool in self._pools:
+        for pool in self._pools.values():
             await pool.open(wait=pool is self._readers)
 
     async def close(self) -> None:
         """Close the pools and the log."""
-        for pool in self._pools:
+        for pool in self._pools.values():
             await pool.close()
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
+
+    def pools_in_use(self) -> dict[str, PoolUse]:
+        """Say how each pool stands."""
+        return {name: pool.use for name, pool in self._pools.items()}
 
     async def stream(self, name: str, *, until: int) -> list[Event]:
         """Read a stream up to a version: time travel, through the event store library."""

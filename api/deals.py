@@ -29,7 +29,7 @@ async def book_deals(
     """Have the deals booked; `keep` is told which are refused. ManagerOffline where a repeat may help."""
     parsed = [_parse(raw, ask) for raw in body.deals]
     requests = [request for request in parsed if isinstance(request, Request)]
-    outcomes = iter(await service.writer.submit_bulk(requests) if requests else [])
+    outcomes = iter(await service.carry_out_each(requests) if requests else [])
     results = [next(outcomes) if isinstance(found, Request) else found for found in parsed]
     check_decided(results)
     await keep([outcome for outcome in results if isinstance(outcome, Refusal)])

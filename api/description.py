@@ -22,6 +22,7 @@ from api.shapes.links import LINKS, Link
 from api.shapes.parts import REFERENCE, AnyObject, named
 from api.shapes.problems import Problem
 from api.shapes.routes import ANSWERS, Answers
+from api.version import VERSION
 from ledger.refusals import ManagerOffline, Refusal
 from projections.accounts_filter import FIELDS
 
@@ -46,7 +47,7 @@ def document(routes: Sequence[HTTPRouteHandler], base: str) -> Document:
             item[method.lower()] = _operation(handler, method, path, parts)
     return {
         "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": "0.1.0", "description": DESCRIPTION},
+        "info": {"title": TITLE, "version": VERSION, "description": DESCRIPTION},
         "paths": paths,
         "components": {
             "schemas": dict(sorted(parts.schemas.items())),

@@ -91,7 +91,7 @@ class Housekeeping:
             if isinstance(outcome, ManagerOffline | Fault):
                 raise outcome
             if isinstance(outcome, Refusal):
-                log.info("credit had gone before it could expire: %s", outcome)
+                log.info("credit had gone before it could expire: %s", outcome.code)
         self._swept = (clock, close)
         return outcomes
 

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.answers import made_request_id
 from api.keys import Key, holds_key
+from api.log_lines import ASKING
 from ledger.commands import Access, Caller
 from ledger.refusals import ManagerOffline, ValidationError
 
@@ -64,6 +65,8 @@ class Gatekeeper:
             raise ManagerOffline("closing", "the service is shutting down", retry_after=1) from cut
 
     async def _check_and_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if ASKING.get() is not None:  # of whoever asked before on this connection
+            ASKING.set(None)
         needed = scope["route_handler"].opt.get("scope")
         if needed is not OPEN:
             found = dict(scope["headers"])
@@ -71,7 +74,8 @@ class Gatekeeper:
             if needed != ANY_SCOPE:
                 key.need(needed)
             _check_address(scope)
-            scope["state"]["ask"] = introduce(found, key)
+            scope["state"]["ask"] = ask = introduce(found, key)
+            ASKING.set(ask)
         elif method_of(scope) == "OPTIONS":  # the framework answers it by itself, and not truly
             raise MethodNotAllowedException
         await self._app(scope, receive, send)

@@ -19,6 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from api import answers
 from api.database import PoolFull
+from api.log_lines import tell_refused
 from api.middleware import request_id_in
 from api.refused import refused_attempt
 from ledger import refusals
@@ -65,15 +66,16 @@ def problem(refusal: Refusal, request_id: str | None) -> dict[str, Any]:
 
 def keep(request: Request[Any, Any, Any], refusal: Refusal, *, request_id: str | None) -> None:
     """Count a refusal, and keep it where it is a refused attempt; an item of an atomic call names itself."""
-    service = request.app.state.service
+    service, status = request.app.state.service, STATUS[type(refusal)]
     service.metrics.refusals[refusal.code] += 1
+    tell_refused(refusal, request.scope, status=status, request_id=request_id)
     if refusal.attempted:
         service.refusal_log.note(
             refused_attempt(
                 request.scope,
                 refusal,
                 request_id=refusal.extra.get("item", request_id),
-                status=STATUS[type(refusal)],
+                status=status,
                 refused_at=service.now(),
             )
         )

@@ -95,7 +95,9 @@ def _read(path: Path) -> Ed25519PrivateKey:
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SealKeyUnusable(f"{path} holds no seal key that can be read: {error}") from error
+        raise SealKeyUnusable(
+            f"{path} holds no seal key that can be read: restore that file, or give another --seal-key"
+        ) from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise SealKeyUnusable(f"{path} holds a key of another kind than Ed25519")
+        raise SealKeyUnusable(f"{path} holds a key of another kind than Ed25519: give another --seal-key")
     return private

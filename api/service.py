@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from psycopg import AsyncConnection
@@ -18,13 +17,15 @@ from api.feed import Feed
 from api.followers import Tail
 from api.housekeeping import AWAY, Housekeeping, Keeper
 from api.keys import Key, KeyRing, key_of
-from api.metrics import Metrics, Present
+from api.log_lines import tell_booked
+from api.metrics import Metrics
 from api.middleware import Ask
 from api.refusal_log import RefusalLog
 from api.seal_key import SealKey
 from api.sealer import Sealer
 from api.simulation import choose_clock
 from api.startup import CLOCK_BEHIND_MAX
+from api.watch import Watch
 from ledger.clock import DayWindow
 from ledger.commands import Command, Request, StartSimulation
 from ledger.definitions import Definitions
@@ -38,14 +39,11 @@ from ledger.events import (
     operation_id,
 )
 from ledger.refusals import ManagerOffline, NotFound, PermissionDenied, Refusal
-from ledger.silence import within
 from ledger.tickets import Outcome
 from ledger.writer import Committed, GroupCommit
 from projections import accounts, audit, keys, operations, valuation
 from projections.batch import BatchViews
 from projections.symbols import symbol_body, symbol_of
-
-PRESENT_S: Final = 1.0
 
 
 class Days(msgspec.Struct, frozen=True):
@@ -92,6 +90,7 @@ class Service:
         )
         self.feed = Feed(database, now=self.now)
         self._housekeeping = Housekeeping(database, self.writer, now=self.now, keeper=keeper)
+        self._watch = Watch(database)
         self.sealer: Sealer | None = None
         if seal_key is not None:
             self.sealer = Sealer(database, seal_key, ledger=ledger, now=self.now)
@@ -116,6 +115,7 @@ class Service:
         await self.feed.start()
         self.tail.start()
         self.refusal_log.start()
+        self._watch.start()
         if self.sealer is not None:
             self.sealer.start()
         self.ready = True
@@ -123,6 +123,7 @@ class Service:
     async def stop(self) -> None:
         """Drain the writer and close everything."""
         self.ready = False
+        await self._watch.stop()
         await self.tail.stop()
         await self.feed.stop()
         await self._housekeeping.stop()
@@ -140,12 +141,24 @@ class Service:
         try:
             events = await self.writer.submit(request)
         except Refusal as refusal:
+            self.metrics.count_outcome(request, refusal)
             await self.explain(refusal, ask)
             if ask.replays and refusal.code == "request_applied" and "answered" in refusal.extra:
                 self.metrics.refusals[refusal.code] += 1
                 return refusal.extra["answered"], True  # type: ignore[return-value]
             raise
+        self.metrics.count_outcome(request, events)
         return await self.answer(events, ask, dry_run=dry_run), False
+
+    async def carry_out_each(self, requests: Sequence[Request], *, dry_run: bool = False) -> list[Outcome]:
+        """Have independent requests carried out in order; give their outcomes."""
+        outcomes = await self._come_to(requests, self.writer.submit_bulk(requests, dry_run=dry_run))
+        self.metrics.count_outcomes(requests, outcomes)
+        return outcomes
+
+    async def carry_out_all(self, requests: Sequence[Request], *, dry_run: bool = False) -> list[Outcome]:
+        """Have requests carried out in one transaction, or none; whoever asks counts what came of it."""
+        return await self._come_to(requests, self.writer.submit_atomic(requests, dry_run=dry_run))
 
     async def answer(self, events: Sequence[Event], ask: Ask, *, dry_run: bool = False) -> answers.Body:
         """Give the body that tells of an operation."""
@@ -222,6 +235,16 @@ class Service:
             last.position,
         )
 
+    async def _come_to(
+        self, requests: Sequence[Request], outcomes: Awaitable[list[Outcome]]
+    ) -> list[Outcome]:
+        """Wait for outcomes; count those of a call that is turned away whole."""
+        try:
+            return await outcomes
+        except Refusal as refusal:
+            self.metrics.count_outcomes(requests, [refusal] * len(requests))
+            raise
+
     async def _account_after(self, event: Event, ask: Ask) -> answers.Body:
         """Give an account's profile as an event left it, which is mostly how it is now."""
         login: int = event.login  # type: ignore[attr-defined]
@@ -235,32 +258,10 @@ class Service:
         group = days.definitions.groups[view.group]
         return profiles.account_body(view, group, scopes=ask.scopes, now=days.now)
 
-    async def present(self) -> Present:
-        """Give what metrics say of this moment; a database that is away delays them by a second at most."""
-        head, ages = None, {}
-        with contextlib.suppress(*AWAY):
-            head, said = await within(PRESENT_S, self._head_and_feed_times())
-            ages = {stream: (self.now() - at).total_seconds() for stream, at in said.items()}
-        return Present(
-            ready=self.ready,
-            queue_depth=self.writer.queue_depth,
-            busy_s=self.writer.busy_s,
-            clock_behind_s=max(0.0, self.writer.clock_behind.total_seconds()),
-            followers=self.tail.open,
-            refusals_waiting=self.refusal_log.waiting,
-            refusals_dropped=self.refusal_log.dropped,
-            log_head=head,
-            feed_ages_s=ages,
-            sealing=None if self.sealer is None else self.sealer.sealing,
-        )
-
-    async def _head_and_feed_times(self) -> tuple[int, dict[str, datetime]]:
-        async with self.database.following() as connection:
-            return await audit.head(connection), await audit.feed_times(connection)
-
     def _committed(self, committed: Committed) -> None:
         """Count a commit, and wake whoever follows the log or seals it."""
         self.metrics.count_commit(committed)
+        tell_booked(committed.booked)
         if committed.booked:
             self.tail.reached(committed.booked[-1].position)
             if self.sealer is not None:

@@ -27,6 +27,7 @@ from bench import (
     listing,
     machine,
     market,
+    reading,
     sealing,
     upkeep,
 )
@@ -46,6 +47,7 @@ MEASURES: dict[str, Measure] = {
     "latency": commits.latency,
     "history": history.pages,
     "memory": footprint.footprint,
+    "reading": reading.reading,
     "seal": sealing.seals,
 }
 OF_BROKER: dict[str, Measure] = {

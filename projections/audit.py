@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -43,12 +42,6 @@ async def head(connection: AsyncConnection[Any]) -> int:
     return int(row[0])
 
 
-async def feed_times(connection: AsyncConnection[Any]) -> dict[str, datetime]:
-    """Give when each stream of the feed last said something."""
-    return dict(await (await connection.execute(_FEED_TIMES)).fetchall())
-
-
-_FEED_TIMES = "SELECT stream, received_at FROM feed_streams WHERE received_at IS NOT NULL ORDER BY stream"
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 _GROUPS = "SELECT login, group_name FROM accounts WHERE login = ANY(%s)"
 

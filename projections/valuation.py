@@ -73,6 +73,13 @@ async def regrouped(connection: AsyncConnection[Any]) -> bool:
     return await (await connection.execute(f"{_PENDING} LIMIT 1")).fetchone() is not None
 
 
+async def waiting(connection: AsyncConnection[Any]) -> int:
+    """Give how many such accounts there are."""
+    row = await (await connection.execute(_WAITING)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def defined(connection: AsyncConnection[Any]) -> int:
     """Give the position of the last definition that all figures depend on."""
     row = await (await connection.execute(_DEFINED)).fetchone()
@@ -98,6 +105,7 @@ async def lacking(connection: AsyncConnection[Any], login: int) -> list[str]:
 
 
 _PENDING = 'SELECT login, "position" FROM regroupings'
+_WAITING = "SELECT count(DISTINCT login) FROM regroupings"
 _PLACED = """
 DELETE FROM regroupings r USING unnest(%(logins)s::bigint[], %(positions)s::bigint[]) AS seen (login, at)
 WHERE r.login = seen.login AND r."position" = seen.at

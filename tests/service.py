@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import select
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psycopg
@@ -134,6 +135,25 @@ class Service:
     def logged(self) -> str:
         """Read what it wrote to standard error."""
         return self.log.read_text() if self.log.exists() else ""
+
+    def troubles(self) -> list[str]:
+        """Give what it wrote that tells of trouble."""
+        return troubles_in(self.logged())
+
+
+def records(log: str) -> list[dict[str, Any]]:
+    """Read a log's lines of JSON."""
+    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+
+
+def troubles_in(log: str) -> list[str]:
+    """Give the lines that tell of trouble: all but what goes on as it should, and refusals for cause."""
+    return [line for line in log.splitlines() if not line.startswith("{") or _is_trouble(json.loads(line))]
+
+
+def _is_trouble(record: dict[str, Any]) -> bool:
+    for_cause = record["event"] == "refused" and record["status"] < 500
+    return record["level"] != "info" and not for_cause
 
 
 def _exit_code(arguments: list[str]) -> int:

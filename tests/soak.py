@@ -48,7 +48,7 @@ LINES = 10
 """Of what is wrong with one, that much is said."""
 
 _TICK_S = 0.5
-_TICKS_A_LINE = 60
+_LINE_EVERY_S = 30.0
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -81,7 +81,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="soak", description="repeat faults, and count what is lost")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long in all (%(default)g)")
     parser.add_argument("--rounds", type=int, help="so many rounds of each at most")
-    parser.add_argument("--only", nargs="+", choices=EXERCISES, metavar="NAME", help=", ".join(EXERCISES))
+    parser.add_argument(
+        "--only", nargs="+", action="extend", choices=EXERCISES, metavar="NAME", help=", ".join(EXERCISES)
+    )
     return parser.parse_args(words)
 
 
@@ -144,13 +146,11 @@ def _progress(name: str, seconds: float) -> Iterator[None]:
 
 
 def _watch(name: str, seconds: float, over: threading.Event) -> None:
-    began, ticks = time.monotonic(), 0
-    with progress_bar(max(int(seconds), 1)) as seen:
+    began = time.monotonic()
+    with progress_bar(max(int(seconds), 1), line_every_s=_LINE_EVERY_S) as seen:
         while not over.wait(_TICK_S):
-            done, ticks = int(time.monotonic() - began), ticks + 1
-            seen(done, name)
-            if ticks % _TICKS_A_LINE == 0 and not sys.stderr.isatty():
-                _say(f"{name}: {done} s of {seconds:.0f} s")
+            done = int(time.monotonic() - began)
+            seen(done, f"{name}: {done} s of {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from api.demo.clients import ACCOUNTS
 from api.demo.market import LISTINGS
 from api.demo.season import BEGINS, ENDS, Season, days
 from api.embedded import EmbeddedPostgres
+from api.settings import Settings
 from ledger.refusals import AlreadyApplied, ValidationError
 from ledger.writer import GroupCommit
 from projections import accounts, install
@@ -24,33 +25,34 @@ from projections import accounts, install
 
 def demo(arguments: Namespace) -> int:
     """Fill an empty ledger with a broker's three months; say what was made and how to look at it."""
-    with _own_database(arguments) as url:
-        season = uvloop.run(_lived_through(url, arguments))
-    print("\n".join(_told(season, arguments)))
+    settings, seed = arguments.settings, arguments.seed
+    with _own_database(settings) as url:
+        season = uvloop.run(_lived_through(url, settings, seed=seed))
+    print("\n".join(_told(season, settings, seed=seed)))
     return 0
 
 
 @contextmanager
-def _own_database(arguments: Namespace) -> Iterator[str]:
+def _own_database(settings: Settings) -> Iterator[str]:
     """Lend the database; the embedded one as its one service, since no other may book meanwhile."""
-    if arguments.database_url is not None:
-        yield arguments.database_url
+    if settings.database_url is not None:
+        yield settings.database_url
         return
-    postgres = EmbeddedPostgres(arguments.data)
+    postgres = EmbeddedPostgres(settings.data)
     postgres.start()
     try:
         postgres.create_database_if_missing()
-        install.migrate(postgres.url(), arguments.ledger)
+        install.migrate(postgres.url(), settings.ledger)
         yield postgres.url()
     finally:
         postgres.stop()
 
 
-async def _lived_through(url: str, arguments: Namespace) -> Season:
+async def _lived_through(url: str, settings: Settings, *, seed: int) -> Season:
     clock = SteppedClock(BEGINS)
-    async with opened(url, arguments.ledger) as database, writing_at(database, clock) as writer:
-        await _check_unused(database, writer, ledger=arguments.ledger)
-        season = Season(database, writer, clock, seed=arguments.seed)
+    async with opened(url, settings.ledger) as database, writing_at(database, clock) as writer:
+        await _check_unused(database, writer, ledger=settings.ledger)
+        season = Season(database, writer, clock, seed=seed)
         with progress_bar(len(days())) as seen:
             await season.run(lambda number: seen(number, f"day {number}"))
     return season
@@ -67,15 +69,15 @@ async def _check_unused(database: Database, writer: GroupCommit, *, ledger: str)
         raise AlreadyApplied("already_simulated", detail)
 
 
-def _told(season: Season, arguments: Namespace) -> Iterator[str]:
+def _told(season: Season, settings: Settings, *, seed: int) -> Iterator[str]:
     booked = season.booked
     where = "--database-url URL"
-    if arguments.database_url is None:
-        where = f"--data {shlex.quote(str(arguments.data))}"
-    if arguments.ledger != "main":
-        where += f" --ledger {arguments.ledger}"
+    if settings.database_url is None:
+        where = f"--data {shlex.quote(str(settings.data))}"
+    if settings.ledger != "main":
+        where += f" --ledger {settings.ledger}"
     yield (
-        f"the broker of seed {arguments.seed}: {ACCOUNTS} accounts, {booked.total()} operations with money,"
+        f"the broker of seed {seed}: {ACCOUNTS} accounts, {booked.total()} operations with money,"
         f" {len(LISTINGS)} symbols, {season.positions} open positions"
     )
     yield "operations: " + ", ".join(f"{count} {kind}" for kind, count in booked.most_common())

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import psycopg
-from psycopg import Connection
-
-from api.cli.progress import progress_bar
-from api.cli.where import database_url
+from api.cli.progress import counted, progress_bar
+from api.cli.where import database_url, extent, reading
 from api.seal_key import SealKey, SealKeyUnusable, default_path, read_note
 from ledger import checkpoint
 from ledger.checkpoint import VerificationKey
 from ledger.evidence import Kept, Signatures
 from ledger.offline import ExportVerification
 from projections import export as exporting
-from projections import rebuild, roles, schema, verifying
+from projections import rebuild, verifying
 from projections.export import NotExportable
 
 LINE_MAX = 1 << 24
 """Bytes of an event at most, far beyond any that was ever stored."""
 
+MEND = "`fundledger rebuild` mends read models; for the log see docs/operations.md, Restore"
+KEEP = "keep the export and the checkpoints as they are, and ask whoever runs the ledger"
 _FIRST = "SELECT leaf_hash FROM ledger_events ORDER BY notification_id LIMIT 1"
 
 
@@ -38,12 +37,13 @@ def verify(arguments: Namespace) -> int:
     own = _own_key(arguments)
     if own is not None:
         keys.append(checkpoint.verification_key("", own.private))
-        kept += _remembered(own, arguments.ledger)
-    with database_url(arguments) as url:
-        found = list(rebuild.verify(url, arguments.ledger, _progress, keys=keys, kept=kept))
-        with _reading(url, arguments.ledger) as connection:
-            head, sealed = verifying.extent(connection)
-    if _told(found):
+        kept += _remembered(own, arguments.settings.ledger)
+    ledger = arguments.settings.ledger
+    with database_url(arguments.settings) as url:
+        with counted(extent(url, ledger)[0], "checked", "replayed") as seen:
+            found = list(rebuild.verify(url, ledger, seen, keys=keys, kept=kept))
+        head, sealed = extent(url, ledger)
+    if _told(found, MEND):
         return 1
     print("the log holds together and the read models are what it adds up to")
     print(f"sealed up to position {sealed} of {head}{_unchecked(keys)}")
@@ -52,16 +52,16 @@ def verify(arguments: Namespace) -> int:
 
 def export(arguments: Namespace) -> int:
     """Write the stored bytes of all sealed events, one a line."""
-    with database_url(arguments) as url, _reading(url, arguments.ledger) as connection:
+    with database_url(arguments.settings) as url, reading(url, arguments.settings.ledger) as connection:
         _, sealed = verifying.extent(connection)
         if not sealed:
-            raise NotExportable("nothing is sealed yet: a service does it within a second")
+            raise NotExportable("nothing is sealed yet: a service with a seal key does it within a second")
         with _target(arguments.file) as file, progress_bar(sealed) as seen:
             done = 0
             for states in exporting.lines(connection, until=sealed):
                 file.writelines(state + b"\n" for state in states)
                 done += len(states)
-                seen(done, f"{done} events")
+                seen(done, f"written {done:,} of {sealed:,} events")
     print(f"{sealed} events, up to the newest checkpoint", file=sys.stderr)
     return 0
 
@@ -70,44 +70,40 @@ def show_key(arguments: Namespace) -> int:
     """Print what an auditor checks this ledger's checkpoints with."""
     path = _key_path(arguments)
     if path is None or not path.exists():
-        raise FileNotFoundError("there is no seal key here: `fundledger serve` makes one; see --seal-key")
-    with database_url(arguments) as url, _reading(url, arguments.ledger) as connection:
+        raise SealKeyUnusable("there is no seal key here: `fundledger serve` makes one; see --seal-key")
+    with database_url(arguments.settings) as url, reading(url, arguments.settings.ledger) as connection:
         first = connection.execute(_FIRST, binary=True).fetchone()
     if first is None:
-        raise SealKeyUnusable("the key is named after the ledger's first event, and there is none yet")
-    origin = checkpoint.origin_of(arguments.ledger, first[0])
+        raise SealKeyUnusable(
+            "the key is named after the ledger's first event, and there is none yet: make an API key first"
+        )
+    origin = checkpoint.origin_of(arguments.settings.ledger, first[0])
     print(checkpoint.verification_key(origin, SealKey.at(path).private))
     return 0
 
 
-def public_key(text: str) -> VerificationKey:
-    """Parse a verification key of the command line."""
-    try:
-        return checkpoint.read_key(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _verify_export(arguments: Namespace) -> int:
     if not arguments.checkpoint:
-        print("fundledger: --offline needs a --checkpoint to hold the export against", file=sys.stderr)
+        words = "--offline needs a --checkpoint to hold the export against: see `fundledger verify --help`"
+        print(f"fundledger: {words}", file=sys.stderr)
         return 2
     keys = arguments.public_key or ()
     run = ExportVerification(_kept(arguments.checkpoint), Signatures(keys))
-    with _source(arguments.offline) as file:
-        found = list(run.run(iter(lambda: file.readline(LINE_MAX), b""), _progress))
-    if _told(found):
+    with _source(arguments.offline) as file, progress_bar(_size(file)) as seen:
+        lines = iter(lambda: file.readline(LINE_MAX), b"")
+        found = list(run.run(lines, lambda head: seen(_read(file), f"checked {head:,} events")))
+    if _told(found, KEEP):
         return 1
     print(f"the {run.head} events hold together, and each balance is what its events add up to")
     print(f"sealed up to position {run.vouched} of {run.head}{_unchecked(keys)}")
     return 0
 
 
-def _told(found: list[str]) -> bool:
+def _told(found: list[str], remedy: str) -> bool:
     for finding in found:
         print(finding)
     if found:
-        print(f"fundledger: {len(found)} differences", file=sys.stderr)
+        print(f"fundledger: {len(found)} differences; {remedy}", file=sys.stderr)
     return bool(found)
 
 
@@ -126,24 +122,15 @@ def _remembered(key: SealKey, ledger: str) -> list[Kept]:
 
 def _own_key(arguments: Namespace) -> SealKey | None:
     """Give the data directory's own key, where there is one."""
-    path = None if arguments.database_url is not None else default_path(arguments.data)
+    path = None if arguments.settings.database_url is not None else default_path(arguments.settings.data)
     return SealKey.at(path) if path is not None and path.exists() else None
 
 
 def _key_path(arguments: Namespace) -> Path | None:
-    if arguments.seal_key is not None or arguments.database_url is not None:
-        path: Path | None = arguments.seal_key
+    if arguments.settings.seal_key is not None or arguments.settings.database_url is not None:
+        path: Path | None = arguments.settings.seal_key
         return path
-    return default_path(arguments.data)
-
-
-@contextmanager
-def _reading(url: str, ledger: str) -> Iterator[Connection[Any]]:
-    with psycopg.connect(schema.conninfo_of(url, ledger), autocommit=True) as connection:
-        schema.check_exists(connection, schema.schema_of(ledger))
-        roles.become_reader(connection, schema.schema_of(ledger))
-        schema.check(connection)
-        yield connection
+    return default_path(arguments.settings.data)
 
 
 @contextmanager
@@ -155,8 +142,12 @@ def _target(path: Path) -> Iterator[BinaryIO]:
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     part.touch(mode=0o600)
-    with part.open("wb") as file:
-        yield file
+    try:
+        with part.open("wb") as file:
+            yield file
+    except BaseException:
+        part.unlink()  # half an export is of no use, and may be what has filled the disk
+        raise
     part.replace(path)
 
 
@@ -169,6 +160,9 @@ def _source(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _progress(position: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{position} events", end="", file=sys.stderr, flush=True)
+def _size(file: BinaryIO) -> int | None:
+    return os.fstat(file.fileno()).st_size if file.seekable() else None
+
+
+def _read(file: BinaryIO) -> int:
+    return file.tell() if file.seekable() else 0

@@ -81,11 +81,15 @@ def import_accounts(arguments: Namespace) -> int:
         raise ValidationError("bad_file", f"the results cannot be written over {arguments.file}")
     with arguments.file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         rows = read_rows(lines)
-        with database_url(arguments) as url, results.open("w", encoding="utf-8", newline="") as sheet:
+        with (
+            database_url(arguments.settings) as url,
+            results.open("w", encoding="utf-8", newline="") as sheet,
+        ):
             tally = uvloop.run(_import(arguments, url, rows, sheet=sheet, lines=lines))
     print("\n".join([*tally.lines(dry_run=arguments.dry_run), f"results: {results}"]))
     if refused := tally.statuses["refused"]:
-        print(f"fundledger: {refused} rows were refused; {results} says why", file=sys.stderr)
+        words = f"{refused} rows were refused; {results} says why: put them right, and run the file again"
+        print(f"fundledger: {words}", file=sys.stderr)
         return 1
     return 0
 
@@ -95,7 +99,7 @@ async def _import(
 ) -> Tally:
     tally = Tally()
     with progress_bar(_size(lines)) as seen:
-        async with writing(url, arguments.ledger, behind_max=CLOCK_BEHIND_MAX) as writer:
+        async with writing(url, arguments.settings.ledger, behind_max=CLOCK_BEHIND_MAX) as writer:
             write = csv.writer(sheet).writerow  # ending lines with CR LF, it quotes cells that hold either
             write(HEADER)
             async for results in Import(writer, dry_run=arguments.dry_run).results(rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from argparse import Namespace
 from datetime import datetime, timedelta
@@ -22,17 +21,14 @@ from ledger.refusals import NotFound, ValidationError
 from projections import keys as rows_of_keys
 from projections import schema
 
-__all__ = ["ROLES", "create", "logins", "revoke", "rotate", "show"]
-
 NAME_MAX = 128
-OVERLAP_MAX_S = 366 * 86_400
 
 
 def create(arguments: Namespace) -> int:
     """Make a key; its text is the last line of standard output, and is shown nowhere again."""
     if arguments.role == "user" and arguments.logins is None:
         raise ValidationError("logins_needed", "a user's key needs --logins", field="logins")
-    key = make_key(arguments.ledger)
+    key = make_key(arguments.settings.ledger)
     command = CreateKey(
         key=key.key_id,
         name=_name(arguments.name),
@@ -45,14 +41,14 @@ def create(arguments: Namespace) -> int:
         amount_day_max=_limit(arguments.max_amount_day, field="max-amount-day"),
         expires_at=arguments.expires,
     )
-    with database_url(arguments) as url:
-        _book(url, arguments.ledger, [(f"~key/{key.key_id}", command)])
+    with database_url(arguments.settings) as url:
+        _book(url, arguments.settings.ledger, [(f"~key/{key.key_id}", command)])
     return _show_once(key)
 
 
 def show(arguments: Namespace) -> int:
     """List the keys without their secrets."""
-    with database_url(arguments) as url, _connect(url, arguments.ledger) as connection:
+    with database_url(arguments.settings) as url, _connect(url, arguments.settings.ledger) as connection:
         rows = rows_of_keys.listed(connection)
     for key_id, name, role, groups, only, amount_max, amount_day_max, expires_at, revoked_at in rows:
         reach = groups if only is None else f"{groups} {','.join(map(str, only))}"
@@ -64,38 +60,27 @@ def show(arguments: Namespace) -> int:
 def revoke(arguments: Namespace) -> int:
     """Kill a key; every process knows within a second."""
     command = RevokeKey(key=arguments.key, revoked_at=real_now())
-    with database_url(arguments) as url:
-        with _connect(url, arguments.ledger) as connection:
+    with database_url(arguments.settings) as url:
+        with _connect(url, arguments.settings.ledger) as connection:
             _living(connection, arguments.key)
-        _book(url, arguments.ledger, [(f"~revoke/{arguments.key}", command)])
+        _book(url, arguments.settings.ledger, [(f"~revoke/{arguments.key}", command)])
     print(f"revoked {arguments.key}")
     return 0
 
 
 def rotate(arguments: Namespace) -> int:
     """Make a successor that may do the same, and end the key now or after an overlap."""
-    key = make_key(arguments.ledger)
+    key = make_key(arguments.settings.ledger)
     ends = real_now() + timedelta(seconds=arguments.overlap)
-    with database_url(arguments) as url:
-        with _connect(url, arguments.ledger) as connection:
+    with database_url(arguments.settings) as url:
+        with _connect(url, arguments.settings.ledger) as connection:
             row = _living(connection, arguments.key)
         steps: list[tuple[str, CreateKey | RevokeKey]] = [
             (f"~key/{key.key_id}", _successor(key, row, replaces=arguments.key)),
             (f"~rotate/{arguments.key}/{key.key_id}", RevokeKey(key=arguments.key, revoked_at=ends)),
         ]
-        _book(url, arguments.ledger, steps)
+        _book(url, arguments.settings.ledger, steps)
     return _show_once(key)
-
-
-def logins(text: str) -> tuple[int, ...]:
-    """Parse a comma list of logins."""
-    try:
-        found = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1001,1002") from error
-    if min(found) < 1:
-        raise argparse.ArgumentTypeError("a login is a positive number")
-    return found
 
 
 def _living(connection: psycopg.Connection[Any], key_id: str) -> tuple[Any, ...]:
@@ -135,13 +120,6 @@ def _connect(url: str, ledger: str) -> psycopg.Connection[Any]:
         connection.close()
         raise
     return connection
-
-
-def seconds(text: str) -> int:
-    """Parse a span of up to a year."""
-    if not text.isascii() or not text.isdigit() or int(text) > OVERLAP_MAX_S:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {OVERLAP_MAX_S}")
-    return int(text)
 
 
 def _name(text: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 
 from api import startup
-from api.cli.where import database_url
-from ledger.codec import UnknownEvent
+from api.cli.progress import counted
+from api.cli.where import database_url, extent
 from ledger.refusals import ValidationError
 from projections import install, schema
 from projections import rebuild as rebuilding
@@ -15,16 +14,16 @@ from projections import rebuild as rebuilding
 
 def migrate(arguments: Namespace) -> int:
     """Create or update the schema of a ledger."""
-    with database_url(arguments, make=True) as url:
+    with database_url(arguments.settings, make=True) as url:
         startup.check_database(url)
-        done = install.migrate(url, arguments.ledger)
+        done = install.migrate(url, arguments.settings.ledger)
     print("\n".join(f"applied {name}" for name in done) or "nothing to do")
     return 0
 
 
 def create(arguments: Namespace) -> int:
     """Make a ledger; one that is there already is an error."""
-    with database_url(arguments, make=True) as url:
+    with database_url(arguments.settings, make=True) as url:
         startup.check_database(url)
         if arguments.name in schema.ledgers(url):
             raise ValidationError("ledger_exists", f"there is a ledger {arguments.name} already")
@@ -35,7 +34,7 @@ def create(arguments: Namespace) -> int:
 
 def show(arguments: Namespace) -> int:
     """List the ledgers."""
-    with database_url(arguments) as url:
+    with database_url(arguments.settings) as url:
         names = schema.ledgers(url)
     print("\n".join(names))
     return 0
@@ -43,16 +42,11 @@ def show(arguments: Namespace) -> int:
 
 def rebuild(arguments: Namespace) -> int:
     """Make the read models anew, while a service may go on."""
-    with database_url(arguments) as url:
-        try:
-            position = rebuilding.rebuild(url, arguments.ledger, _progress)
-        except UnknownEvent as error:
-            print(f"fundledger: {error}; nothing was changed", file=sys.stderr)
-            return 1
+    ledger = arguments.settings.ledger
+    with (
+        database_url(arguments.settings) as url,
+        counted(extent(url, ledger)[0], "replayed") as seen,
+    ):
+        position = rebuilding.rebuild(url, ledger, seen)
     print(f"rebuilt from {position} events")
     return 0
-
-
-def _progress(position: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{position} events", end="", file=sys.stderr, flush=True)

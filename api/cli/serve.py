@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import logging
+import os
 import signal
 import socket
 import sys
@@ -13,107 +16,138 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from litestar import Litestar
 
 from api.app import create_app
+from api.cli.logs import log_as_service
+from api.cli.where import again
 from api.connections import Connection, sweep
 from api.database import Database
 from api.embedded import EmbeddedPostgres
 from api.housekeeping import Keeper
+from api.log_lines import fields
 from api.seal_key import SealKey, default_path
 from api.service import Service
+from api.settings import Settings
+from api.version import VERSION
 from projections import install
+from projections.obstacles import Obstacle
 
 DRAIN_S = 8
 SWEEP_TICKS = 10
 GC_THRESHOLDS = (200_000, 100, 1_000)
+REMEDIES = {
+    errno.EADDRINUSE: "give another --port, or stop what listens there",
+    errno.EACCES: "give a --port above 1023, or the right to bind lower ones",
+    errno.EADDRNOTAVAIL: "give a --host that this machine has",
+}
+
+log = logging.getLogger("fundledger")
+
+
+class CannotServe(Obstacle):
+    """The address cannot be had."""
 
 
 def serve(arguments: Namespace) -> int:
     """Serve until told to stop; then drain, and stop what was started."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    with _bound(arguments.host, arguments.port) as address:
-        _serve_at(address, arguments)
+    settings = arguments.settings
+    log_as_service(settings.log_level, settings.log_format)
+    with _bound(settings.host, settings.port) as address:
+        _serve_at(address, settings)
     return 0
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Take the address before anything is started; OSError where it cannot be had."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """Take the address before anything is started."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotServe(f"cannot serve at {host}:{port}: {error.strerror}; check --host") from error
+    family, kind, protocol, _, address = found[0]
     bound = socket.socket(family, kind, protocol)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise OSError(f"cannot serve at {host}:{port}: {error.strerror}") from error
+        remedy = REMEDIES.get(error.errno or 0, "give another --host or --port")
+        raise CannotServe(f"cannot serve at {host}:{port}: {error.strerror}; {remedy}") from error
     return bound
 
 
-def _serve_at(address: socket.socket, arguments: Namespace) -> None:
-    if arguments.database_url is not None:
-        key = None if arguments.seal_key is None else SealKey.at(arguments.seal_key)
-        uvloop.run(_serve(address, arguments, arguments.database_url, keeper=None, seal_key=key))
+def _serve_at(address: socket.socket, settings: Settings) -> None:
+    if settings.database_url is not None:
+        key = None if settings.seal_key is None else SealKey.at(settings.seal_key)
+        uvloop.run(_serve(address, settings, settings.database_url, keeper=None, seal_key=key))
         return
-    postgres = EmbeddedPostgres(arguments.data)
+    postgres = EmbeddedPostgres(settings.data)
     postgres.start()
     try:
         postgres.create_database_if_missing()
-        install.migrate(postgres.url(), arguments.ledger)
-        login = install.make_service_login(postgres.url(), arguments.ledger)
-        key = SealKey.at(arguments.seal_key or default_path(arguments.data))
-        uvloop.run(_serve(address, arguments, postgres.url(user=login), keeper=postgres, seal_key=key))
+        install.migrate(postgres.url(), settings.ledger)
+        login = install.make_service_login(postgres.url(), settings.ledger)
+        key = SealKey.at(settings.seal_key or default_path(settings.data))
+        uvloop.run(_serve(address, settings, postgres.url(user=login), keeper=postgres, seal_key=key))
     finally:
         postgres.stop()
 
 
 async def _serve(
     address: socket.socket,
-    arguments: Namespace,
+    settings: Settings,
     url: str,
     *,
     keeper: Keeper | None,
     seal_key: SealKey | None,
 ) -> None:
     service = Service(
-        Database(url, arguments.ledger),
-        ledger=arguments.ledger,
+        Database(url, settings.ledger),
+        ledger=settings.ledger,
         keeper=keeper,
-        request_ids_needed=arguments.request_id == "required",
-        clock_behind_max=timedelta(seconds=arguments.clock_tolerance),
+        request_ids_needed=settings.request_id == "required",
+        clock_behind_max=timedelta(seconds=settings.clock_tolerance),
         seal_key=seal_key,
     )
     try:
-        await service.start(simulate_from=arguments.simulate_from)
-        app = create_app(service, base_path=arguments.base_path)
-        config = uvicorn.Config(
-            app,
-            loop="none",
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-        )
+        await service.start(simulate_from=settings.simulate_from)
+        app = create_app(service, base_path=settings.base_path)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        await _Server(config, arguments, service, seal_key).serve(sockets=[address])
+        await _Server(_config(app), settings, service, seal_key).serve(sockets=[address])
     finally:
+        served = service.ready
         await service.stop()
+        if served:
+            log.info("stopped", extra=fields(ledger=settings.ledger))
+
+
+def _config(app: Litestar) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
 
 
 class _Server(uvicorn.Server):
     """Says where it serves once it does; at its end it lets followers of the log go before it waits."""
 
     def __init__(
-        self, config: uvicorn.Config, arguments: Namespace, service: Service, seal_key: SealKey | None
+        self, config: uvicorn.Config, settings: Settings, service: Service, seal_key: SealKey | None
     ) -> None:
         super().__init__(config)
-        self._arguments = arguments
+        self._settings = settings
         self._service = service
         self._seal_key = seal_key
 
@@ -121,8 +155,7 @@ class _Server(uvicorn.Server):
         """Start, and say where."""
         await super().startup(sockets)
         if self.started and sockets:
-            _greet(self._arguments, sockets[0].getsockname()[1])
-            print(_of_seals(self._seal_key), flush=True)
+            self._tell_start(sockets[0].getsockname()[1])
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: look whether to stop, and now and then who keeps a connection waiting."""
@@ -130,22 +163,26 @@ class _Server(uvicorn.Server):
             sweep(self.server_state.connections, asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
+    def _tell_start(self, port: int) -> None:
+        """Say to people where it serves, and to the log that it does."""
+        _greet(self._settings, port)
+        print(_of_seals(self._seal_key), flush=True)
+        told = {"ledger": self._settings.ledger, "host": self._settings.host, "port": port}
+        sealed = self._seal_key is not None
+        log.info("started", extra=fields(**told, sealed=sealed, version=VERSION, pid=os.getpid()))
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let followers go, and end."""
+        log.info("stopping", extra=fields(ledger=self._settings.ledger))
         self._service.tail.end()
         await super().shutdown(sockets)
 
 
-def _greet(arguments: Namespace, port: int) -> None:
-    if arguments.database_url is None:
-        where = "" if str(arguments.data) == "data" else f" --data {arguments.data}"
-    else:
-        where = " --database-url URL"
-    ledger = "" if arguments.ledger == "main" else f" --ledger {arguments.ledger}"
-    base_path = arguments.base_path.rstrip("/")
-    print(f"fundledger serves the ledger {arguments.ledger} at http://{arguments.host}:{port}{base_path}")
+def _greet(settings: Settings, port: int) -> None:
+    base_path = settings.base_path.rstrip("/")
+    print(f"fundledger serves the ledger {settings.ledger} at http://{settings.host}:{port}{base_path}")
     command = sys.argv[0] if sys.argv[0].endswith("fundledger") else "fundledger"
-    print(f"make a key: {command} keys create --role manager --name me{where}{ledger}", flush=True)
+    print(f"make a key: {command} keys create --role manager --name me{again(settings)}", flush=True)
 
 
 def _of_seals(key: SealKey | None) -> str:

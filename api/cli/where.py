@@ -2,38 +2,75 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import shlex
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
-from psycopg import AsyncConnection
+import psycopg
+from psycopg import AsyncConnection, Connection
 
 from api.clocks import Now, real_now, stopped_at
 from api.database import Database
 from api.embedded import EmbeddedPostgres
+from api.settings import DEFAULTS, Settings
 from api.simulation import last_recorded
 from api.startup import check_clock
 from ledger.commands import Request
 from ledger.events import Event
 from ledger.writer import GroupCommit
+from projections import roles, schema, verifying
 from projections.batch import BatchViews
+from projections.obstacles import Obstacle
+
+
+class NoLedger(Obstacle):
+    """There is no data directory where one was looked for."""
 
 
 @contextmanager
-def database_url(arguments: Namespace, *, make: bool = False) -> Iterator[str]:
+def database_url(settings: Settings, *, make: bool = False) -> Iterator[str]:
     """Lend the URL of the command's database; the embedded one is shared with a service that runs.
 
     Only a command that makes ledgers makes a data directory: a mistyped one must not look like an empty one.
     """
-    if arguments.database_url is not None:
-        yield arguments.database_url
+    if settings.database_url is not None:
+        yield settings.database_url
         return
-    if not make and not (arguments.data / "postgres").exists():
-        raise FileNotFoundError(f"there is no ledger in {arguments.data}: see --data")
-    with EmbeddedPostgres(arguments.data).session() as url:
+    if not make and not (settings.data / "postgres").exists():
+        raise NoLedger(f"there is no ledger in {settings.data}: give the --data that its service has")
+    with EmbeddedPostgres(settings.data).session() as url:
         yield url
+
+
+def again(settings: Settings) -> str:
+    """Repeat where a command looked, for the command that comes next."""
+    if settings.database_url is not None:
+        words = " --database-url URL"
+    else:
+        words = "" if settings.data == DEFAULTS["data"] else f" --data {shlex.quote(str(settings.data))}"
+    return words if settings.ledger == DEFAULTS["ledger"] else f"{words} --ledger {settings.ledger}"
+
+
+@contextmanager
+def reading(url: str, ledger: str, *, as_owner: bool = False) -> Iterator[Connection[Any]]:
+    """Lend a connection that reads the ledger's log and tables, once they are known to be this version's."""
+    with psycopg.connect(schema.conninfo_of(url, ledger), autocommit=True) as connection:
+        schema.check_exists(connection, schema.schema_of(ledger))
+        if as_owner:
+            roles.become_owner(connection)
+        else:
+            roles.become_reader(connection, schema.schema_of(ledger))
+        schema.check(connection)
+        yield connection
+
+
+def extent(url: str, ledger: str) -> tuple[int, int]:
+    """Give the head of the log, and how far it is sealed, to who may rebuild."""
+    with reading(url, ledger, as_owner=True) as connection:
+        head, sealed = verifying.extent(connection)
+    return head, sealed
 
 
 async def book(url: str, ledger: str, requests: list[Request]) -> list[list[Event]]:

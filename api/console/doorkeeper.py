@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from api.answers import made_request_id
 from api.console.sessions import Session
 from api.keys import holds_key
+from api.log_lines import ASKING
 from api.middleware import Ask, introduce, key_misplaced
 from ledger.refusals import Unauthorized
 
@@ -43,6 +44,7 @@ class Doorkeeper:
                 raise Unauthorized("session_missing", "sign in first: there is no such session")
             ask = await _ask(console, session)
             scope["state"] |= {"ask": ask, "session": session}
+            ASKING.set(ask)
             for wanted in needed:
                 ask.key.need(wanted)
         await self._app(scope, receive, send)

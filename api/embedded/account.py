@@ -15,7 +15,7 @@ from api.embedded.errors import NoAccount, WrongOwner
 SYSTEM_ACCOUNT = "fundledger"
 """Made when root first starts a server: two services sharing `nobody` could read each other's money."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("fundledger.embedded")
 
 
 @dataclass(frozen=True)

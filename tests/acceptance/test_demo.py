@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from api.client import Client, Deposit
 from api.demo.clients import clients
 from api.demo.season import BEGINS, ENDS
 from api.history import KINDS
@@ -19,8 +20,6 @@ from tests.service import Service, data_directory, end, end_server, rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import httpx
 
     from ledger.events import Event
 
@@ -45,15 +44,20 @@ def made(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="module")
-def client(made: Made) -> Iterator[httpx.Client]:
+def served(made: Made) -> Iterator[Service]:
     """Serve the demo, as its own words say."""
     try:
         made.service.start()
-        with made.service.client(made.key) as client:
-            yield client
+        yield made.service
         made.service.stop()
     finally:
         end(made.service)
+
+
+@pytest.fixture
+def client(made: Made, served: Service) -> Iterator[Client]:
+    with Client(served.url, made.key) as client:
+        yield client
 
 
 def content(log: list[Event]) -> list[Event]:
@@ -148,16 +152,14 @@ class TestRefusals:
 
 
 class TestServing:
-    def test_the_service_goes_on_from_its_last_moment(self, made: Made, client: httpx.Client) -> None:
-        server = client.get("/server").json()
-        assert server["simulated"] is True
-        assert server["timezone"] == "Europe/Athens"
-        assert server["serverDay"] == made.log[-1].server_day.isoformat()
+    def test_the_service_goes_on_from_its_last_moment(self, made: Made, client: Client) -> None:
+        server = client.server()
+        assert server.simulated
+        assert server.timezone == "Europe/Athens"
+        assert server.server_day == made.log[-1].server_day
         login = next(event.login for event in made.log if isinstance(event, AccountOpened))
-        body = {"login": login, "amount": 1}
-        booked = client.post("/balances/deposit", json=body, headers={"x-request-id": "mine"})
-        assert booked.status_code == 201
-        assert booked.json()["serverDay"] == server["serverDay"]
+        booked = client.book(Deposit(request_id="mine", login=login, amount=1))
+        assert booked.server_day == server.server_day
 
     @pytest.mark.parametrize(
         "path",
@@ -175,16 +177,17 @@ class TestServing:
             "/audit/events?limit=5",
         ],
     )
-    def test_every_route_has_something_to_show(self, client: httpx.Client, path: str) -> None:
-        answer = client.get(path)
+    def test_every_route_has_something_to_show(self, made: Made, served: Service, path: str) -> None:
+        with served.client(made.key) as http:
+            answer = http.get(path)
         assert answer.status_code == 200, answer.text
         assert _found(answer.json())
 
-    def test_accounts_with_open_positions_have_figures(self, made: Made, client: httpx.Client) -> None:
+    def test_accounts_with_open_positions_have_figures(self, made: Made, client: Client) -> None:
         [(login,)] = made.ledger.rows("SELECT login FROM figures WHERE margin > 0 ORDER BY login LIMIT 1")
-        account = client.get(f"/users/{login}").json()
-        assert account["margin"] > 0
-        assert account["profit"] != 0
+        account = client.user(int(login))
+        assert account.margin > 0
+        assert account.profit != 0
 
 
 def test_on_a_data_directory_it_is_alone_and_makes_what_is_missing() -> None:

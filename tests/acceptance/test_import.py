@@ -6,12 +6,23 @@ import csv
 import os
 import pty
 import subprocess
+from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from api.account_rows import Row, read_rows
+from api.client import (
+    Client,
+    DayColumn,
+    GroupFields,
+    HistoryQuery,
+    Reverse,
+    UserFields,
+    ValidationError,
+    Withdraw,
+)
 from api.importing import CHUNK_ROWS, CHUNKS_MAX, Import
 from ledger.commands import OpenAccount
 from ledger.events import AccountOpened, MoneyMoved
@@ -23,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import httpx
+    from api.client import User
 
 HEADER = "login,group,name,balance,credit\n"
 _logins = count(10_001, 1_000)
@@ -32,7 +43,7 @@ _logins = count(10_001, 1_000)
 class Takeover:
     """A served ledger, and files of accounts to import into it."""
 
-    def __init__(self, service: Service, client: httpx.Client, ledger: LedgerUnderTest, folder: Path) -> None:
+    def __init__(self, service: Service, client: Client, ledger: LedgerUnderTest, folder: Path) -> None:
         self.service = service
         self.client = client
         self.ledger = ledger
@@ -63,27 +74,24 @@ class Takeover:
         own = range(self.login, self.login + 1_000)
         return [event for event in self.ledger.log() if getattr(event, "login", 0) in own]
 
-    def account(self, login: int | None = None) -> dict[str, Any]:
-        """Read an account over HTTP."""
-        answer = self.client.get(f"/users/{login or self.login}")
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+    def account(self) -> User:
+        """Read the test's own first account over HTTP."""
+        return self.client.user(self.login)
 
 
 @pytest.fixture(scope="module")
 def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with service_on(database_url, tmp_path_factory.mktemp("import") / "log") as service:
-        with service.client() as client:
+        with Client(service.url, service.key()) as client:
             for group, currency in (("usd", "USD"), ("jpy", "JPY"), ("vip", "USD")):
-                assert client.put(f"/groups/{group}", json={"currency": currency}).status_code == 200
+                client.define_group(group, GroupFields(currency=currency))
         yield service
         service.stop()
 
 
 @pytest.fixture
 def takeover(service: Service, database_url: str, tmp_path: Path) -> Iterator[Takeover]:
-    with service.client() as client:
+    with Client(service.url, service.key()) as client:
         yield Takeover(service, client, LedgerUnderTest(database_url, "main"), tmp_path)
 
 
@@ -124,21 +132,21 @@ class TestFile:
             "magic": 7,
             "customer_id": 4711,
             "regdate": 1590000000,
-            "balance": 1234.50,
+            "balance": Decimal("1234.50"),
             "credit": 0,
         }
-        assert {name: takeover.account()[name] for name in profile} == profile
+        assert {name: getattr(takeover.account(), name) for name in profile} == profile
 
     def test_opening_money_is_of_the_kind_opening_and_no_deposit(self, takeover: Takeover) -> None:
         takeover.write("L,usd,Ann,100.10,\n")
         assert takeover.run().code == 0
-        query = f"/balances/history?login={takeover.login}&totals=true"
-        answer = takeover.client.get(query).json()
-        [row] = answer["rows"]
-        assert (row["kind"], row["balanceChange"], row["creditChange"]) == ("opening", 100.10, 0)
-        assert list(answer["totals"]["USD"]) == ["opening"]
+        page = takeover.client.history_page(HistoryQuery(login=takeover.login, totals=True))
+        [row] = page.rows
+        assert (row.kind, str(row.balance_change), str(row.credit_change)) == ("opening", "100.10", "0.00")
+        assert page.totals is not None
+        assert list(page.totals["USD"]) == ["opening"]
         [told] = takeover.told()
-        assert told["operationIds"].split()[1] == row["operationId"]
+        assert told["operationIds"].split()[1] == row.operation_id
 
     def test_its_request_ids_are_of_no_caller(self, takeover: Takeover) -> None:
         takeover.write("L,usd,Ann,100.10,\n")
@@ -146,17 +154,18 @@ class TestFile:
         ids = [f"~import/open/{takeover.login}", f"~import/opening/{takeover.login}"]
         assert [event.request_id for event in takeover.booked()] == ids
         for taken in ids:
-            answer = takeover.client.post("/users", json={"group": "usd"}, headers={"x-request-id": taken})
-            assert (answer.status_code, answer.json()["code"]) == (400, "bad_request_id")
+            with pytest.raises(ValidationError, match="bad_request_id"):
+                takeover.client.open_user(UserFields(group="usd"), request_id=taken)
 
     def test_a_daily_report_tells_opening_money_from_deposits(self, takeover: Takeover) -> None:
         group = f"own-{takeover.login}"
-        assert takeover.client.put(f"/groups/{group}", json={"currency": "USD"}).status_code == 200
+        takeover.client.define_group(group, GroupFields(currency="USD"))
         takeover.write(f"L,{group},Ann,100.10,7\n")
         assert takeover.run().code == 0
-        [row] = takeover.client.get(f"/reports/daily?groupFilter={group}").json()["rows"]
-        assert row["balance"] == {"opening": 0, "movements": {"opening": 100.10}, "closing": 100.10}
-        assert row["credit"] == {"opening": 0, "movements": {"opening": 7}, "closing": 7}
+        [row] = takeover.client.daily(group_filter=group).rows
+        balance, credit, nothing = Decimal("100.10"), Decimal(7), Decimal(0)
+        assert row.balance == DayColumn(opening=nothing, movements={"opening": balance}, closing=balance)
+        assert row.credit == DayColumn(opening=nothing, movements={"opening": credit}, closing=credit)
 
     def test_a_balance_below_zero_and_credit_come_over_too(self, takeover: Takeover) -> None:
         takeover.write("L,usd,Ann,-20.05,300\n")
@@ -164,7 +173,7 @@ class TestFile:
             "opening money booked, USD: balance -20.05, credit 300.00"
         )
         account = takeover.account()
-        assert (account["balance"], account["credit"]) == (-20.05, 300)
+        assert (str(account.balance), str(account.credit)) == ("-20.05", "300.00")
 
     def test_sums_are_given_for_each_currency(self, takeover: Takeover) -> None:
         first = takeover.login
@@ -189,13 +198,13 @@ class TestFile:
     ) -> None:
         takeover.write(f"L,usd,{written}\n", header="login,group,regdate\n")
         assert takeover.run().code == 0
-        assert takeover.account()["regdate"] == seconds
+        assert takeover.account().regdate == seconds
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     def test_a_file_is_utf_8_with_or_without_its_mark(self, takeover: Takeover, encoding: str) -> None:
         takeover.write("L,usd,Ζωή,,\r\n", header="login,group,name,balance,credit\r\n", encoding=encoding)
         assert takeover.run().code == 0
-        assert takeover.account()["name"] == "Ζωή"
+        assert takeover.account().name == "Ζωή"
 
     @pytest.mark.parametrize(
         ("header", "words"),
@@ -327,12 +336,11 @@ class TestRefusedRows:
         assert takeover.booked() == []
 
     def test_a_login_that_another_has_taken_gets_none_of_the_money(self, takeover: Takeover) -> None:
-        body = {"login": takeover.login, "group": "usd"}
-        assert takeover.client.post("/users", json=body).status_code == 201
+        takeover.client.open_user(UserFields(login=takeover.login, group="usd"))
         takeover.write("L,usd,,500,\n")
         assert takeover.run().code == 1
         assert takeover.statuses() == [("refused", "login_taken")]
-        assert takeover.account()["balance"] == 0
+        assert takeover.account().balance == 0
 
     def test_an_account_without_its_money_is_said_to_be_so_and_a_mended_row_completes_it(
         self, takeover: Takeover
@@ -350,7 +358,7 @@ class TestRefusedRows:
         takeover.write("L,jpy,,100,\n")
         assert takeover.run().code == 0
         assert takeover.told()[0]["operationIds"].split()[0] == f"op_{opened.position}"
-        assert takeover.account()["balance"] == 100
+        assert takeover.account().balance == 100
 
     def test_what_a_spreadsheet_would_run_is_quoted_in_the_results(self, takeover: Takeover) -> None:
         takeover.write("=1+1,usd,,,\n")
@@ -391,15 +399,13 @@ class TestOnce:
         takeover.write("L,usd,Ann,100,\n")
         assert takeover.run().code == 0
         opening = takeover.told()[0]["operationIds"].split()[1]
-        headers = {"x-request-id": f"reverse-{takeover.login}"}
-        path, body = f"/balances/operations/{opening}/reverse", {"reason": "wrong file"}
-        answer = takeover.client.post(path, json=body, headers=headers)
-        assert answer.status_code == 201, answer.text
+        request_id = f"reverse-{takeover.login}"
+        takeover.client.book(Reverse(request_id=request_id, operation_id=opening, reason="wrong file"))
         assert takeover.run().output.splitlines()[:-1] == [
             "1 rows: 0 imported, 1 already there, 0 refused",
             "opening money booked before, USD: balance 100.00, credit 0.00",
         ]
-        assert takeover.account()["balance"] == 0
+        assert takeover.account().balance == 0
 
     def test_an_account_without_money_is_opened_once_and_gets_no_operation_of_nothing(
         self, takeover: Takeover
@@ -461,11 +467,10 @@ class TestOnce:
     ) -> None:
         takeover.write("L,usd,Ann,100,\n")
         assert takeover.run().code == 0
-        body = {"login": takeover.login, "amount": 30}
-        headers = {"x-request-id": f"withdraw-{takeover.login}"}
-        assert takeover.client.post("/balances/withdraw", json=body, headers=headers).status_code == 201
+        request_id = f"withdraw-{takeover.login}"
+        takeover.client.book(Withdraw(request_id=request_id, login=takeover.login, amount=30))
         assert takeover.run().code == 0
-        assert takeover.account()["balance"] == 70
+        assert takeover.account().balance == 70
 
     def test_killed_in_the_middle_and_run_again_it_books_each_row_exactly_once(
         self, takeover: Takeover

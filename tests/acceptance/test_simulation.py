@@ -5,27 +5,37 @@ from __future__ import annotations
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from api.client import (
+    Client,
+    Credit,
+    Deposit,
+    GroupFields,
+    HistoryQuery,
+    ServerFields,
+    Unauthorized,
+    UserFields,
+    ValidationError,
+)
 from tests.service import Service, end, rows, start, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import httpx
+    from api.client import HistoryRow, Operation
 
 CLOSE = datetime(2024, 3, 10, 21, tzinfo=UTC)
 """17:00 in New York on the day that lost an hour: the day before closed at 22:00 UTC."""
 
-NEW_YORK = {
-    "timezone": "America/New_York",
-    "dayEnd": "17:00",
-    "overnightDays": "all",
-    "bookCurrency": "USD",
-}
+NEW_YORK = ServerFields(
+    timezone="America/New_York", day_end="17:00", overnight_days="all", book_currency="USD"
+)
+STANDARD = GroupFields(currency="USD")
+ACCOUNT = UserFields(login=1001, group="standard")
 _numbers = count(1)
 
 
@@ -40,10 +50,10 @@ class Simulated:
         self.key = self.service.key()
 
     @contextmanager
-    def serving(self, since: datetime | None) -> Iterator[httpx.Client]:
+    def serving(self, since: datetime | None) -> Iterator[Client]:
         """Serve for a while, from an instant on or from where the ledger is."""
         self.service.start(*([] if since is None else ["--simulate-from", since.isoformat()]))
-        with self.service.client(self.key) as client:
+        with Client(self.service.url, self.key) as client:
             yield client
         self.service.stop()
 
@@ -63,7 +73,8 @@ class Simulated:
             " ORDER BY notification_id DESC LIMIT 1",
             ledger=self.ledger,
         )
-        return instant(text)
+        assert isinstance(text, str)
+        return datetime.fromisoformat(text)
 
 
 @pytest.fixture
@@ -76,35 +87,37 @@ def simulated(database_url: str, tmp_path: Path) -> Iterator[Simulated]:
     assert "Traceback" not in ledger.service.logged()
 
 
-def instant(text: Any) -> datetime:
-    return datetime.fromisoformat(text)
+def pay_in(client: Client, amount: int = 1) -> Operation:
+    return client.book(Deposit(request_id=f"r{next(_numbers)}", login=1001, amount=amount))
 
 
-def answered(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code in {200, 201}, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
+def give(client: Client, amount: int, expires_at: datetime | None = None) -> str:
+    """Give credit, or take it out; give the operation id."""
+    request_id = f"r{next(_numbers)}"
+    booked = client.book(Credit(request_id=request_id, login=1001, amount=amount, expires_at=expires_at))
+    assert booked.operation_id is not None
+    return booked.operation_id
 
 
-def book(client: httpx.Client, route: str, **body: Any) -> dict[str, Any]:
-    headers = {"x-request-id": f"r{next(_numbers)}"}
-    return answered(client.post(f"/balances/{route}", json=body, headers=headers))
-
-
-def open_account(client: httpx.Client, login: int = 1001, *, clock: dict[str, str] | None = None) -> None:
+def open_account(client: Client, *, clock: ServerFields | None = None) -> None:
     if clock is not None:
-        answered(client.put("/server", json=clock))
-    answered(client.put("/groups/standard", json={"currency": "USD"}))
-    answered(client.post("/users", json={"login": login, "group": "standard"}))
+        client.define_server(clock)
+    client.define_group("standard", STANDARD)
+    client.open_user(ACCOUNT)
 
 
-def history(client: httpx.Client) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = answered(client.get("/balances/history", params={"order": "asc"}))["rows"]
-    return found
+def refused(client: Client) -> bool:
+    """Say whether the client's key is worth nothing any more."""
+    try:
+        client.server()
+    except Unauthorized:
+        return True
+    return False
 
 
-def expiries(client: httpx.Client) -> list[dict[str, Any]]:
-    return [row for row in history(client) if row["requestId"].startswith("~expiry/")]
+def expiries(client: Client) -> list[HistoryRow]:
+    rows = client.history(HistoryQuery(order="asc"))
+    return [row for row in rows if row.request_id.startswith("~expiry/")]
 
 
 class TestClock:
@@ -114,25 +127,25 @@ class TestClock:
         begin = datetime(2020, 2, 28, 23, tzinfo=UTC)
         with simulated.serving(begin) as client:
             open_account(client)
-            booked = book(client, "deposit", login=1001, amount=1)
-            assert begin <= instant(booked["recordedAt"]) < begin + timedelta(minutes=5)
-            assert booked["effectiveAt"] == booked["recordedAt"]
-            assert booked["serverDay"] == "2020-02-28"
+            booked = pay_in(client)
+            assert begin <= booked.recorded_at < begin + timedelta(minutes=5)
+            assert booked.effective_at == booked.recorded_at
+            assert booked.server_day == date(2020, 2, 28)
         for since in (None, datetime(2031, 1, 1, tzinfo=UTC)):
             with simulated.serving(since) as client:
-                server = answered(client.get("/server"))
-                assert (server["simulated"], instant(server["simulatedFrom"])) == (True, begin)
+                server = client.server()
+                assert (server.simulated, server.simulated_from) == (True, begin)
 
     def test_keys_and_definitions_made_before_do_not_block_a_start_in_the_past(
         self, simulated: Simulated
     ) -> None:
         with simulated.serving(None) as client:
-            answered(client.put("/groups/standard", json={"currency": "USD"}))
-            answered(client.put("/server", json=NEW_YORK))
-            assert answered(client.get("/server"))["simulated"] is False
+            client.define_group("standard", STANDARD)
+            client.define_server(NEW_YORK)
+            assert client.server().simulated is False
         with simulated.serving(datetime(2001, 1, 1, tzinfo=UTC)) as client:
-            answered(client.post("/users", json={"login": 1001, "group": "standard"}))
-            assert book(client, "deposit", login=1001, amount=1)["serverDay"] == "2001-01-01"
+            client.open_user(ACCOUNT)
+            assert pay_in(client).server_day == date(2001, 1, 1)
 
     def test_a_ledger_with_accounts_is_real_and_refuses(self, simulated: Simulated) -> None:
         with simulated.serving(None) as client:
@@ -143,15 +156,15 @@ class TestClock:
     def test_it_goes_on_from_its_last_recorded_time_and_never_back(self, simulated: Simulated) -> None:
         with simulated.serving(CLOSE) as client:
             open_account(client)
-            last = instant(book(client, "deposit", login=1001, amount=1)["recordedAt"])
+            last = pay_in(client).recorded_at
         before = (last - timedelta(microseconds=1)).isoformat()
         assert "last recorded time" in simulated.refuses("--simulate-from", before)
         with simulated.serving(last) as client:
-            now = instant(answered(client.get("/server"))["now"])
+            now = client.server().now
             assert last <= now < last + timedelta(minutes=5)
-            last = instant(book(client, "deposit", login=1001, amount=1)["recordedAt"])
+            last = pay_in(client).recorded_at
         with simulated.serving(None) as client:
-            now = instant(answered(client.get("/server"))["now"])
+            now = client.server().now
             assert last <= now < last + timedelta(minutes=5)
 
     def test_other_commands_stamp_its_last_recorded_time(self, simulated: Simulated) -> None:
@@ -174,19 +187,20 @@ class TestKeys:
         living = simulated.service.key("finance", "--expires", (now + hour).isoformat())
         dead = simulated.service.key("finance", "--expires", (now - hour).isoformat())
         for since in (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)):
-            with simulated.serving(since), simulated.service.client(living) as client:
-                assert client.get("/server").status_code == 200
-                client.headers["Authorization"] = f"Bearer {dead}"
-                answer = client.get("/server")
-                assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")
+            with simulated.serving(since):
+                with Client(simulated.service.url, living) as client:
+                    assert client.server().simulated
+                dying = Client(simulated.service.url, dead)
+                with dying as client, pytest.raises(Unauthorized, match="key_expired"):
+                    client.server()
 
     def test_a_revoked_key_is_dead_at_once_whatever_time_it_is_there(self, simulated: Simulated) -> None:
         key = simulated.service.key("finance")
         simulated_past = datetime(2020, 1, 1, tzinfo=UTC)
-        with simulated.serving(simulated_past), simulated.service.client(key) as client:
-            assert client.get("/server").status_code == 200
+        with simulated.serving(simulated_past), Client(simulated.service.url, key) as client:
+            assert client.server().simulated
             assert simulated.service.command("keys", "revoke", key.split("_")[1]).code == 0
-            within(2, lambda: client.get("/server").status_code == 401)
+            within(2, lambda: refused(client))
 
 
 class TestDays:
@@ -204,10 +218,10 @@ class TestDays:
             with simulated.serving(since) as client:
                 if number == 0:
                     open_account(client, clock=NEW_YORK)
-                assert book(client, "deposit", login=1001, amount=1)["serverDay"] == day
-                held = answered(client.get("/users/1001"))
-                expected = (number + 1, previous, month)
-                assert (held["balance"], held["prevbalance"], held["prevmonthbalance"]) == expected, day
+                assert pay_in(client).server_day.isoformat() == day
+                held = client.user(1001)
+                expected = [number + 1, previous, month]
+                assert [held.balance, held.prevbalance, held.prevmonthbalance] == expected, day
 
 
 class TestExpiry:
@@ -215,22 +229,20 @@ class TestExpiry:
         """Give credit some hours before the close; part of it is taken out again."""
         with simulated.serving(CLOSE - timedelta(hours=3)) as client:
             open_account(client, clock=NEW_YORK)
-            soon = (CLOSE - timedelta(hours=2)).isoformat()
-            later = (CLOSE + timedelta(hours=2)).isoformat()
             grants = {
-                "today": book(client, "credit", login=1001, amount=100, expiresAt=soon),
-                "tomorrow": book(client, "credit", login=1001, amount=20, expiresAt=later),
-                "never": book(client, "credit", login=1001, amount=3),
+                "today": give(client, 100, CLOSE - timedelta(hours=2)),
+                "tomorrow": give(client, 20, CLOSE + timedelta(hours=2)),
+                "never": give(client, 3),
             }
-            book(client, "credit", login=1001, amount=-30)
-            return {name: grant["operationId"] for name, grant in grants.items()}
+            give(client, -30)
+            return grants
 
-    def check(self, row: dict[str, Any], grant: str, *, close: datetime, amount: float) -> None:
+    def check(self, row: HistoryRow, grant: str, *, close: datetime, amount: int) -> None:
         """Hold a row against what the expiry of a grant is to look like."""
-        assert row["requestId"] == f"~expiry/{grant}"
-        assert (row["kind"], row["operatorId"], row["corrects"]) == ("credit", "system", grant)
-        assert (row["creditChange"], row["balanceChange"]) == (-amount, 0)
-        assert instant(row["effectiveAt"]) == close
+        assert row.request_id == f"~expiry/{grant}"
+        assert (row.kind, row.operator_id, row.corrects) == ("credit", "system", grant)
+        assert [row.credit_change, row.balance_change] == [-amount, 0]
+        assert row.effective_at == close
 
     def test_what_is_left_of_a_grant_goes_out_within_a_second_of_the_close(
         self, simulated: Simulated
@@ -240,10 +252,10 @@ class TestExpiry:
             within(30, lambda: bool(expiries(client)))
             [row] = expiries(client)
             self.check(row, grants["today"], close=CLOSE, amount=70)
-            late = instant(row["recordedAt"]) - CLOSE
+            late = row.recorded_at - CLOSE
             assert timedelta(0) <= late < timedelta(seconds=1.5)
-            assert date.fromisoformat(row["serverDay"]) == date(2024, 3, 11)
-            assert answered(client.get("/users/1001"))["credit"] == 23
+            assert row.server_day == date(2024, 3, 11)
+            assert client.user(1001).credit == 23
 
     def test_after_a_downtime_it_is_booked_before_the_service_says_that_it_is_ready(
         self, simulated: Simulated
@@ -252,18 +264,19 @@ class TestExpiry:
         since = CLOSE + timedelta(days=3)
         with simulated.serving(since) as client:
             booked = expiries(client)
-            assert client.get("/readyz").status_code == 200
+            with simulated.service.client(simulated.key) as http:
+                assert http.get("/readyz").status_code == 200
         assert len(booked) == 2
         self.check(booked[0], grants["today"], close=CLOSE, amount=70)
         self.check(booked[1], grants["tomorrow"], close=CLOSE + timedelta(days=1), amount=20)
-        assert all(instant(row["recordedAt"]) >= since for row in booked)
+        assert all(row.recorded_at >= since for row in booked)
         with simulated.serving(since + timedelta(days=3)) as client:
             assert expiries(client) == booked
-            assert answered(client.get("/users/1001"))["credit"] == 3
+            assert client.user(1001).credit == 3
 
     def test_a_caller_cannot_take_the_name_of_an_expiry(self, simulated: Simulated) -> None:
         grants = self.given(simulated)
         with simulated.serving(None) as client:
-            headers = {"x-request-id": f"~expiry/{grants['today']}"}
-            answer = client.post("/balances/deposit", json={"login": 1001, "amount": 1}, headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (400, "bad_request_id")
+            named = Deposit(request_id=f"~expiry/{grants['today']}", login=1001, amount=1)
+            with pytest.raises(ValidationError, match="bad_request_id"):
+                client.book(named)

@@ -22,11 +22,11 @@ def shared_url(server_url: str, template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def served(shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Yield a service on it; it must end cleanly, have met no fault and have had nothing to say."""
+    """Yield a service on it; it must end cleanly, have met no fault and no trouble."""
     service = Served(shared_url, tmp_path_factory.mktemp("access") / "log")
     yield service
     assert service.stop() == 0
-    assert service.logged == ""
+    assert service.troubles == []
 
 
 @pytest.fixture(scope="session")

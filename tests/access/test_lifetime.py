@@ -42,7 +42,7 @@ def processes(
     other = Served(shared_url, log)
     yield [served, other]
     assert other.stop() == 0
-    assert other.logged == ""
+    assert other.troubles == []
 
 
 def asked_until(callers: list[Caller], end: datetime) -> list[list[Asked]]:

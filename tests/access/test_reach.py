@@ -34,7 +34,7 @@ def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     service = Served(database_url, tmp_path_factory.mktemp("reach") / "log")
     yield service
     assert service.stop() == 0
-    assert service.logged == ""
+    assert service.troubles == []
 
 
 @pytest.fixture(scope="module")

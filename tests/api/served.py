@@ -22,6 +22,7 @@ import psycopg
 from api.cli import main
 from tests.described import undescribed
 from tests.drive import LedgerUnderTest
+from tests.service import troubles_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -229,6 +230,11 @@ class Served:
     def logged(self) -> str:
         """What the service has written into its log."""
         return self.log.read_text()
+
+    @property
+    def troubles(self) -> list[str]:
+        """What of it tells of trouble."""
+        return troubles_in(self.logged)
 
     @property
     def faults(self) -> int:

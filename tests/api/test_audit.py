@@ -227,7 +227,7 @@ class TestStreams:
             assert other.stop() == 0
             assert list(items) == []  # to the end that the protocol knows, or httpx would raise
             assert waiting.result().events == []
-        assert other.logged == ""
+        assert other.troubles == []
 
 
 _END_READERS = (

@@ -18,13 +18,14 @@ from api.scopes import SCOPES
 from projections.accounts import PERSONAL
 from tests.access.keychain import Wanted, make_keys
 from tests.api.served import number
+from tests.service import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
 
-    from tests.api.served import Caller
+    from tests.api.served import Caller, Served
     from tests.console.visitor import Page, Visitor
 
 
@@ -190,6 +191,15 @@ class TestWhatIsSeen:
         assert pages[f"/accounts/{vip}"].status == 403
         assert pages["operation"].status == 403
         assert str(plain) in pages["/accounts"].text
+
+    def test_who_looks_beyond_a_keys_reach_stands_in_the_log(
+        self, visit: Callable[..., Visitor], served: Served, vip: int
+    ) -> None:
+        visitor = visit("manager", "--groups", "standard", operator="Bea")
+        assert visitor.get(f"/accounts/{vip}").status == 403
+        [line] = [line for line in records(served.logged) if line.get("operator_id") == "Bea"]
+        assert (line["event"], line["status"], line["code"]) == ("refused", 403, "outside_mask")
+        assert line["key_id"]
 
     def test_a_key_posts_to_the_accounts_that_it_reaches_and_no_other(
         self, visit: Callable[..., Visitor], admin: Caller, vip: int

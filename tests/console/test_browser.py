@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from projections.accounts import STRUCTURE
 from tests.api.served import Served, number, within
+from tests.browser import BOUND_MS, chromium, needs_chromium
 from tests.console.broker import NAME, Broker, live
 from tests.drive import LedgerUnderTest
 
@@ -28,14 +29,7 @@ if TYPE_CHECKING:
 
     from tests.api.served import Caller
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-BOUND_MS = 15_000
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +54,8 @@ def api(served: Served) -> Caller:
 @pytest.fixture(scope="module")
 def browser(served: Served, api: Caller) -> Iterator[Browser]:
     """Yield a browser. From here on an event loop runs in this thread: see `aside`."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def aside(call: Callable[..., str], *words: str) -> str:

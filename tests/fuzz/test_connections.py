@@ -35,7 +35,7 @@ def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with service_on(database_url, tmp_path_factory.mktemp("connections") / "log") as service:
         yield service
         service.stop()
-        assert service.logged() == ""
+        assert service.troubles() == []
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def impatient(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> It
     service.started(process)
     yield Wire(service.url, service.key())
     assert service.signal(signal.SIGTERM) == 0, service.logged()
-    assert service.logged() == ""
+    assert service.troubles() == []
 
 
 def test_a_caller_that_says_nothing_is_cut_off(impatient: Wire) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from api.cli.evidence import KEEP
 from api.embedded import EmbeddedPostgres
 from ledger import checkpoint
 from tests.service import FUNDLEDGER, ROOT, Service, embedded_service, rows, superuser_url, within
@@ -142,7 +143,7 @@ def test_an_export_that_was_edited_does_not_pass(audit: Audit) -> None:
     assert done.output == (
         f"not what was sealed: positions 1 to {size}; the checkpoint {audit.kept} does not agree\n"
     )
-    assert done.errors == "fundledger: 1 differences\n"
+    assert done.errors == f"fundledger: 1 differences; {KEEP}\n"
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ import pytest
 
 from api import problems
 from api.app import ROUTES
-from api.cli import parser
+from api.cli.grammar import parser
 from api.console.app import ROUTES as CONSOLE
 from api.history import KINDS
 from api.middleware import ANY_SCOPE
 from api.scopes import ROLES, SCOPES
+from api.settings import DEFAULTS, SETTINGS, variable
+from api.settings import option as option_of
 from ledger import decide, refusals
 from ledger.events import AnyEvent, Event
 from ledger.refusals import Refusal
@@ -31,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = (
     *("api.md", "architecture.md", "console.md", "decisions.md", "glossary.md", "operations.md"),
-    *("reliability.md", "reporting.md"),
+    *("integration.md", "reliability.md", "reporting.md"),
 )
 PACKAGES = ("ledger", "projections", "api")
 
@@ -293,7 +295,13 @@ def documented_options(text: str) -> dict[str, list[str]]:
     return {quoted(row[0])[0]: row for row in rows(text) if row[0].startswith("`--")}
 
 
-COMMON = ("--data", "--database-url", "--ledger")
+def documented(name: str) -> dict[str, list[str]]:
+    """Give the rows of a command's options, those that stand elsewhere too."""
+    common = section("## Command line").split("\n### ", 1)[0]
+    also = section("### fundledger serve") if name == "fundledger settings" else ""
+    taken = options(commands()[name])
+    shared = {found: row for found, row in documented_options(common).items() if found in taken}
+    return shared | documented_options(also) | documented_options(section(f"### {name}"))
 
 
 def test_the_commands_of_the_docs_are_those_of_the_command_line() -> None:
@@ -303,17 +311,15 @@ def test_the_commands_of_the_docs_are_those_of_the_command_line() -> None:
 
 @pytest.mark.parametrize("name", commands())
 def test_a_command_is_documented_with_every_option_and_no_other(name: str) -> None:
-    own = documented_options(section(f"### {name}"))
-    assert sorted([*own, *COMMON]) == sorted(options(commands()[name]))
+    assert sorted(documented(name)) == sorted(options(commands()[name]))
 
 
 @pytest.mark.parametrize("name", commands())
 def test_options_are_documented_with_their_defaults(name: str) -> None:
-    common = section("## Command line").split("\n### ", 1)[0]
-    documented = documented_options(common) | documented_options(section(f"### {name}"))
-    for option, action in options(commands()[name]).items():
-        expected = "" if action.default is None else f"`{action.default}`"
-        assert documented[option][1] == expected, option
+    for found, action in options(commands()[name]).items():
+        default = DEFAULTS.get(action.dest, action.default)
+        expected = "" if default is None else f"`{default}`"
+        assert documented(name)[found][1] == expected, found
 
 
 @pytest.mark.parametrize("name", commands())
@@ -323,13 +329,32 @@ def test_what_a_command_takes_without_a_name_is_documented(name: str) -> None:
             assert f"`{name} {action.metavar}" in section(f"### {name}")
 
 
+OTHERS = "createdb|docker|install|journalctl|make|psql|systemctl|useradd"
+"""Programs with options of their own."""
+
+
 def test_options_named_anywhere_in_the_docs_exist() -> None:
-    known = {option for command in commands().values() for option in options(command)}
+    known = {found for command in commands().values() for found in options(command)} | {"--help", "--version"}
     for name in PAGES:
         for line in page(name).splitlines():
             if "fundledger" in line or line.startswith("|"):
-                own = re.sub(r"`make [^`]*`", "", line)
+                own = re.sub(rf"`(?:{OTHERS}) [^`]*`|^(?:{OTHERS}) .*", "", line)
                 assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", own)) <= known, f"docs/{name}: {line}"
+
+
+def test_every_setting_is_documented_as_the_code_has_it() -> None:
+    expected = []
+    for name, setting in SETTINGS.items():
+        default = "" if DEFAULTS[name] is None else f"`{DEFAULTS[name]}`"
+        expected.append([f"`{option_of(name)}`", f"`{variable(name)}`", default, setting.meaning])
+    assert rows(section("## Configure", "operations.md")) == expected
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_variables_named_anywhere_in_the_docs_exist(name: str) -> None:
+    mistyped_on_purpose = {"FUNDLEDGER_LEGER"}
+    named = set(re.findall(r"FUNDLEDGER_[A-Z_]*[A-Z]", page(name)))
+    assert named - mistyped_on_purpose <= {variable(setting) for setting in SETTINGS}
 
 
 # Scopes and roles.

@@ -1,0 +1,157 @@
+"""Claims about reading much: the history as CSV, the whole log to one reader, a rebuild from it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import httpx
+import msgspec
+import psycopg
+import uvloop
+
+from bench import served
+from bench.claim import Claim
+from bench.ground import LOGIN_FIRST, LOGINS, Ground, Ledger, book, deposit
+from bench.load import WrongAnswer
+from bench.pgbench import environment, program
+from bench.sample import Plan, Spread, alternately, ratios
+from bench.served import Served
+from ledger.writer import BULK_MAX
+from projections.rebuild import rebuild
+
+EVENTS: Final = 200_000
+QUICK_EVENTS: Final = 20_000
+QUICK_S: Final = 1.0
+HANG_S: Final = 120
+PAGE: Final = 1_000
+_CSV: Final = "/balances/history?groupFilter=*&format=csv"
+_COPY: Final = 'COPY (SELECT * FROM history ORDER BY "position") TO STDOUT WITH (FORMAT csv)'
+_LOG: Final = "SELECT notification_id, state FROM ledger_events ORDER BY notification_id"
+_FOLD: Final = """
+SELECT originator_id, count(*), sum((convert_from(state, 'UTF8')::json->>'balanceChange')::bigint)
+FROM ledger_events GROUP BY originator_id
+"""
+
+
+def reading(ground: Ground, plan: Plan) -> list[Claim]:
+    """Compare what the service reads and writes out with what PostgreSQL alone does."""
+    ledger = ground.ledger()
+    uvloop.run(_fill(ledger, QUICK_EVENTS if plan.seconds < QUICK_S else EVENTS))
+    ledger.execute("VACUUM ANALYZE")
+    events, lines = ledger.length(), _count(ledger, "history")
+    with served.durable(ledger) as service:
+        csv = alternately(plan, lambda: lines / _csv(service, lines), lambda: lines / _copied(ledger))
+        mirror = alternately(
+            plan, lambda: events / _mirrored(service, events), lambda: events / _selected(ledger, events)
+        )
+    anew = alternately(
+        plan,
+        lambda: events / _timed(lambda: rebuild(ledger.url, ledger.name)),
+        lambda: events / _timed(lambda: ledger.execute(_FOLD)),
+    )
+    return [
+        _claim(
+            "history-csv", "history as CSV over HTTP, rows a second / COPY of history to nowhere", 0.7, csv
+        ),
+        _claim("mirror", "events to one reader of /audit/events / a SELECT of the same rows", 0.5, mirror),
+        _claim(
+            "rebuild", "rebuild of all read models, events a second / one GROUP BY over the log", 0.5, anew
+        ),
+    ]
+
+
+def _claim(name: str, says: str, target: float, rounds: list[tuple[float, ...]]) -> Claim:
+    ours, limit = zip(*rounds, strict=True)
+    return Claim(
+        name=name,
+        says=says,
+        sense="at least",
+        target=target,
+        values=ratios(zip(ours, limit, strict=True)),
+        notes=[f"{Spread.of(ours)} a second, {Spread.of(limit)} the other"],
+    )
+
+
+async def _fill(ledger: Ledger, events: int) -> None:
+    async with ledger.writer() as writer:
+        for start in range(0, events, BULK_MAX):
+            logins = (LOGIN_FIRST + number % LOGINS for number in range(start, start + BULK_MAX))
+            await book(writer, [deposit(login) for login in logins])
+
+
+def _count(ledger: Ledger, table: str) -> int:
+    with psycopg.connect(ledger.superuser) as connection:
+        [[rows]] = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
+    return int(rows)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _csv(service: Served, lines: int) -> float:
+    began = time.perf_counter()
+    with _asking(service) as client, client.stream("GET", _CSV) as answer:
+        found = sum(part.count(b"\n") for part in answer.raise_for_status().iter_raw())
+    _check(found, lines + 1)
+    return time.perf_counter() - began
+
+
+def _copied(ledger: Ledger) -> float:
+    words = [str(program("psql")), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", _COPY]
+    began = time.perf_counter()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, timeout=HANG_S, env=environment(ledger))
+    return time.perf_counter() - began
+
+
+def _mirrored(service: Served, events: int) -> float:
+    """Follow the log from its beginning to its end, page by page."""
+    began = time.perf_counter()
+    with _asking(service) as client:
+        found = sum(_pages(client))
+    _check(found, events)
+    return time.perf_counter() - began
+
+
+def _pages(client: httpx.Client) -> Iterable[int]:
+    after = 0
+    while True:
+        page = client.get("/audit/events", params={"after": after, "limit": PAGE}).raise_for_status()
+        told: dict[str, Any] = _page.decode(page.content)
+        if not told["events"]:
+            return
+        yield len(told["events"])
+        after = told["next"]
+
+
+def _selected(ledger: Ledger, events: int) -> float:
+    """Read the same events straight from the table, as many at a time."""
+    began = time.perf_counter()
+    with psycopg.connect(ledger.superuser) as connection, connection.cursor("log", binary=True) as cursor:
+        cursor.itersize = PAGE
+        cursor.execute(_LOG)
+        found = sum(1 for _ in cursor)
+    _check(found, events)
+    return time.perf_counter() - began
+
+
+def _check(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise WrongAnswer(f"{wanted} were to be read, {found} came")
+
+
+def _asking(service: Served) -> httpx.Client:
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{service.port}",
+        headers={"authorization": f"Bearer {service.key}"},
+        timeout=HANG_S,
+        trust_env=False,
+    )
+
+
+_page = msgspec.json.Decoder(dict[str, Any])
