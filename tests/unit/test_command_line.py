@@ -87,7 +87,7 @@ def test_a_command_can_be_loaded(name: str) -> None:
     assert callable(function_of(RUN[name].get_default("run")))
 
 
-@pytest.mark.parametrize("name", set(RUN) - {"fundledger completion"})
+@pytest.mark.parametrize("name", sorted(set(RUN) - {"fundledger completion"}))
 def test_every_command_is_told_where_its_ledger_is(name: str) -> None:
     assert set(RUN[name].get_default("taken")) >= set(COMMON)
 
