@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from api import tasks
 from api.housekeeping import AWAY
 
 log = logging.getLogger("fundledger.followers")
@@ -45,9 +46,7 @@ class Tail:
         """Let all followers go, and end the task."""
         self.end()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks.end(self._task)
 
     def end(self) -> None:
         """Let all followers go."""

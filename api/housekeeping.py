@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Protocol
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from api import tasks
 from api.clocks import Skew
 from api.database import Database
 from api.embedded.errors import EmbeddedPostgresError
@@ -58,9 +58,7 @@ class Housekeeping:
     async def stop(self) -> None:
         """End the task."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks.end(self._task)
 
     async def _run(self) -> None:
         while True:

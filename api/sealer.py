@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 from psycopg import AsyncConnection
 
+from api import tasks
 from api.database import Database
 from api.housekeeping import AWAY
 from api.seal_key import SealKey
@@ -86,9 +87,7 @@ class Sealer:
         """End the task, and seal what is left, if that is soon done."""
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await tasks.end(self._task)
         with contextlib.suppress(*AWAY, SealBroken, TimeoutError):
             async with asyncio.timeout(LAST_STEPS_S):
                 while await self.step():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from typing import Final
 
+from api import tasks
 from api.database import Database, PoolFull
 from api.housekeeping import AWAY
 from api.log_lines import fields
@@ -32,9 +32,7 @@ class Watch:
     async def stop(self) -> None:
         """End the task."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks.end(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -35,11 +35,11 @@ class WithoutSums(BatchViews):
 
     append_sql = _BOOKED
 
-    def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
+    def append_params(self, book: Book, before: dict[int, Account], *, table: int = 0) -> dict[str, Packed]:
         """Pack what changes; the rows of sums are not worked out."""
         vars(batch)["sums"] = _NO_SUMS
         try:
-            return super().append_params(book, before)
+            return super().append_params(book, before, table=table)
         finally:
             vars(batch)["sums"] = sums
 

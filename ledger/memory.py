@@ -17,11 +17,13 @@ NOTHING: Mapping[int, Account] = MappingProxyType({})
 
 
 class Memory:
-    """Accounts as they were at one position; those that were not met lately are forgotten."""
+    """Accounts as they were at one position, in one table; those that were not met lately are forgotten."""
 
     def __init__(self, accounts_max: int = ACCOUNTS_MAX) -> None:
         self._half = accounts_max // 2
         self._position = 0
+        self.table = 0
+        """Which table they are of, as the database numbers it: a rebuild moves another in."""
         self._lately: dict[int, Account] = {}
         self._before: dict[int, Account] = {}
 
@@ -37,11 +39,11 @@ class Memory:
             found[login] = account
         return found
 
-    def move(self, position: int) -> None:
-        """Be as of a position that the log was found at; forget all if it is another one."""
-        if position != self._position:
+    def move(self, position: int, table: int) -> None:
+        """Be as of the position and table that were found; forget all if one of them is another."""
+        if (position, table) != (self._position, self.table):
             self.forget()
-            self._position = position
+            self._position, self.table = position, table
 
     def keep(self, accounts: Mapping[int, Account], position: int) -> None:
         """Take accounts as they are now, and as of which position all is true."""

@@ -29,6 +29,11 @@ log AS (
     FROM unnest(%(entries)s::log_entry[])
 )
 """
+AT_THE_HEAD: LiteralString = """
+require(
+    (SELECT coalesce(max(notification_id), 0) FROM ledger_events) = %(head)s, 'the log moved under the batch'
+)
+"""
 _INSERT: LiteralString = """
 INSERT INTO ledger_events (notification_id, originator_id, originator_version, topic, state, leaf_hash)
 SELECT head.max + n, stream, version, topic, state, sha256('\\x00'::bytea || state)

@@ -26,7 +26,7 @@ from ledger.definitions import Definitions
 from ledger.events import Event
 from ledger.figures import Figures
 from ledger.memory import Memory
-from ledger.packing import Packed, RowPacker
+from ledger.packing import Packed, RowPacker, int8
 from ledger.refusals import AlreadyApplied, ManagerOffline, Refusal
 from ledger.silence import BoundedConnection
 from ledger.tickets import Outcome, Ticket, decide_ticket
@@ -37,6 +37,9 @@ Statement = tuple[str, dict[str, Any]]
 CLOCK_RETRY_AFTER_S = 10
 QUIET_MAX_S = 1.0
 """After so long without a word from the server it may be gone: a read finds out, and loses nothing."""
+
+MOVED = "FL001"
+"""What the database calls it when an account or the log is not as a batch took it to be."""
 
 _BEGIN = Prepared("begin", "BEGIN")
 _LOCK = Prepared("lock_gate", recorder.LOCK_GATE)
@@ -52,6 +55,7 @@ class BatchRead(msgspec.Struct):
 
     position: int = 0
     definitions_position: int = 0
+    accounts_table: int = 0
     login_max: int = 0
     head: bytes | None = None
     accounts: dict[int, Account] = {}
@@ -106,8 +110,8 @@ class Appends(Protocol):
         """Take the oids that the row types have in this database."""
         ...
 
-    def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
-        """Pack what the batch changes."""
+    def append_params(self, book: Book, before: dict[int, Account], *, table: int = 0) -> dict[str, Packed]:
+        """Pack what the batch changes; `table` is which table the accounts were remembered of, 0 if read."""
         ...
 
     def rare(self, book: Book) -> list[Statement]:
@@ -154,7 +158,7 @@ class Transaction:
         self.definitions = Definitions()
         self._reads = {name: Prepared(name, text) for name, text in views.read_sqls.items()}
         self._append_batch = Prepared(
-            "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}"
+            "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}, {recorder.AT_THE_HEAD}"
         )
         self._wire: Wire | None = None
         self._memory = Memory()
@@ -199,9 +203,9 @@ class Transaction:
         """Decide, book, commit; give the outcomes of each ticket. A draft counts if its time has come."""
         self.booking = False
         try:
-            if draft is None or draft.upon is not self._last:
+            if draft is None or not self._holds(draft):
                 draft = self.draft(batch)
-            if draft is None or not await self._booked(connection, draft):
+            if draft is None or not await self._book_draft(connection, draft):
                 return await self._run_read(connection, batch)
             return draft.outcomes
         except BaseException:
@@ -209,6 +213,10 @@ class Transaction:
             raise
         finally:
             self._heard_at = time.monotonic()
+
+    def may_know(self, requests: Sequence[Request]) -> bool:
+        """Tell whether these are of the kind that is decided on what is remembered."""
+        return self._views.only_accounts(requests)
 
     def draft(self, batch: Sequence[Ticket]) -> Draft | None:
         """Decide a batch on what is remembered, after the one under way; None where a read must show more."""
@@ -220,13 +228,20 @@ class Transaction:
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
         if any(isinstance(outcome, Refusal) for of_one in outcomes for outcome in of_one):
             return None
-        return self._drafted(book, outcomes, known.accounts)
+        return self._drafted(book, outcomes, known.accounts, table=known.accounts_table)
 
-    async def _booked(self, connection: AsyncConnection[Any], draft: Draft) -> bool:
-        """Book a draft; it is not where somebody else's event has the position, or a request is not new."""
+    def _holds(self, draft: Draft) -> bool:
+        """Tell whether a draft comes right after the batch that it was decided upon, and in time."""
+        age = self._now() - draft.book.moment.recorded_at
+        return draft.upon is self._last and age.total_seconds() < QUIET_MAX_S
+
+    async def _book_draft(self, connection: AsyncConnection[Any], draft: Draft) -> bool:
+        """Book a draft; nothing is booked where it turns out that more is so than was remembered."""
         try:
             await self._append(connection, draft, began=False)
-        except IntegrityError:
+        except psycopg.DatabaseError as error:
+            if not (isinstance(error, IntegrityError) or error.sqlstate == MOVED):
+                raise
             await connection.rollback()
             self._undisturbed = False
             return False
@@ -234,21 +249,22 @@ class Transaction:
 
     def _known(self, batch: Sequence[Ticket], requests: Sequence[Request]) -> BatchRead | None:
         """Give what a read would bring, where it is known; the database sees a request that is not new."""
-        if not (self._sure and _books(batch) and self._views.only_accounts(requests)):
+        if not (self._sure and _to_be_booked(batch) and self._views.only_accounts(requests)):
             return None
         upon = {} if self._under_way is None else self._under_way.accounts
         logins = (login for request in requests for login in logins_of(request.command))
         accounts = self._memory.accounts(logins, upon)
         if accounts is None or self.too_early:
             return None
-        return BatchRead(position=self._end.position, accounts=accounts)
+        return BatchRead(position=self._end.position, accounts=accounts, accounts_table=self._memory.table)
 
     @property
     def _sure(self) -> bool:
         """Whether the server is there, and nobody else books, as far as can be known without asking."""
-        if not self._undisturbed or self.under_way:
-            return self._undisturbed
-        return time.monotonic() - self._heard_at < QUIET_MAX_S and self._on_wire.quiet
+        return self._undisturbed and (self.under_way or self._heard_lately())
+
+    def _heard_lately(self) -> bool:
+        return time.monotonic() - self._heard_at < QUIET_MAX_S and self._on_wire.quiet()
 
     @property
     def _end(self) -> Head:
@@ -271,7 +287,7 @@ class Transaction:
         outcomes = [decide_ticket(book, ticket) for ticket in batch]
         self.booked = ()
         if book.booked:
-            await self._append(connection, self._drafted(book, outcomes, read.accounts), began=True)
+            await self._append(connection, self._drafted(book, outcomes, read.accounts, table=0), began=True)
         elif read.position > self.confirmed and _vouches(batch, outcomes):
             await self._commit(connection, (_TOUCH_WAL, NO_PARAMS))
             self.confirmed = read.position
@@ -346,17 +362,20 @@ class Transaction:
 
     def _reach(self, read: BatchRead) -> None:
         """Take note of the head, where another process has moved it."""
-        self._memory.move(read.position)
+        self._memory.move(read.position, read.accounts_table)
         if read.position != self._head.position:
             assert read.head is not None
             last = read_event(read.head, topic="", position=read.position)
             self._head = Head(read.position, moment_of(last))
             self.last_recorded = last.recorded_at
 
-    def _drafted(self, book: Book, outcomes: list[list[Outcome]], before: dict[int, Account]) -> Draft:
+    def _drafted(
+        self, book: Book, outcomes: list[list[Outcome]], before: dict[int, Account], *, table: int
+    ) -> Draft:
         assert self._packer is not None
-        params = self._views.append_params(book, before)
+        params = self._views.append_params(book, before, table=table)
         params["entries"] = recorder.entries(self._packer, book.booked)
+        params["head"] = int8(book.head)
         upon = self._last if self._under_way is None else self._under_way
         return Draft(book, outcomes, params, self._views.rare(book), upon)
 
@@ -392,7 +411,7 @@ class Transaction:
             await self._on_wire.run(*last, (_COMMIT, NO_PARAMS))
         except psycopg.Error as error:
             # What the server itself says of an earlier statement is its last word on the whole.
-            self.booking = error.sqlstate is None or self._on_wire.answered == len(last)
+            self.booking = error.sqlstate is None or self._on_wire.answered >= len(last)
             raise
         finally:
             connection.remove_notice_handler(warn)
@@ -404,7 +423,7 @@ def _requests(batch: Sequence[Ticket]) -> list[Request]:
     return [request for ticket in batch for request in ticket.requests]
 
 
-def _books(batch: Sequence[Ticket]) -> bool:
+def _to_be_booked(batch: Sequence[Ticket]) -> bool:
     """Tell whether all that is asked is to be booked."""
     return all(
         ticket.requests and not ticket.rehearsal and not any(request.dry_run for request in ticket.requests)

@@ -57,7 +57,6 @@ class Wire:
         self.answered = 0
         """How many statements of the last round trip were answered without an error."""
 
-    @property
     def quiet(self) -> bool:
         """Whether the server says nothing, unasked: what it would say is that the connection ends."""
         return not self._idle.poll(0)
@@ -92,15 +91,14 @@ class Wire:
     async def _finish(self, expected: int) -> list[PGresult]:
         libpq = self._libpq
         libpq.pipeline_sync()
-        self.sent = False
+        self.sent, self.answered = False, 0
         await self._send()
         self.sent = True
         self._meanwhile()
-        self.answered = 0
         results: list[PGresult] = []
         try:
             for _ in range(expected):
-                results.append(await self._result())  # noqa: PERF401 - what was said before an end is kept
+                results.append(await self._result())  # noqa: PERF401 - one by one: a failure keeps those before
             await self._result()  # of the sync
         except psycopg.OperationalError:
             _raise_failed(results)

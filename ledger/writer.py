@@ -26,7 +26,7 @@ from ledger.events import Event
 from ledger.refusals import ManagerOffline, Refusal
 from ledger.silence import BoundedConnection, Silence
 from ledger.tickets import Outcome, Ticket
-from ledger.transaction import Draft, Transaction, UnknownOutcome, Views
+from ledger.transaction import MOVED, Draft, Transaction, UnknownOutcome, Views
 
 log = logging.getLogger("fundledger.writer")
 
@@ -39,9 +39,6 @@ QUEUE_MAX = 20_000
 RETRY_AFTER_S = 1
 RECONNECT_S = 1.0
 """How often a writer without a connection tries to have one, when nobody asks for anything."""
-
-MOVED = "FL001"
-
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
 POISON = (UnicodeError, OverflowError, struct.error)
@@ -234,13 +231,18 @@ class GroupCommit:
 
     def _look_ahead(self) -> None:
         """While a batch is under way, decide the next one, if so many wait that it will hardly grow."""
-        many = len(self._singles) >= SINGLES_MAX or (self._bulk and len(self._bulk[0].requests) >= BULK_AHEAD)
-        if many and self._ahead is None and self._transaction.under_way:
+        if self._ahead is None and self._transaction.under_way and self._many():
             batch = self._take()
             draft = None
-            with contextlib.suppress(*POISON):  # it is met again, and dealt with, when the batch's time comes
+            with contextlib.suppress(Exception):  # met again, and dealt with, when the batch's time comes
                 draft = self._transaction.draft(batch)
             self._ahead = Ahead(batch, draft)
+
+    def _many(self) -> bool:
+        if len(self._singles) >= SINGLES_MAX:
+            return True
+        first = self._bulk[0].requests if self._bulk else []
+        return len(first) >= BULK_AHEAD and self._transaction.may_know(first)
 
     def _next(self) -> Ahead:
         ahead, self._ahead = self._ahead, None
@@ -305,6 +307,7 @@ class GroupCommit:
                     raise
                 log.warning("a batch met %s, attempt %d", type(error).__name__, attempt)
                 await self._open.rollback()
+                draft = None
             else:
                 for ticket, outcome in zip(batch, outcomes, strict=True):
                     ticket.answer(outcome)

@@ -163,7 +163,7 @@ class BatchViews:
         """Give the parameters of the statement that reads accounts."""
         return {"logins": int8_array(logins)}
 
-    def append_params(self, book: Book, before: dict[int, Account]) -> dict[str, Packed]:
+    def append_params(self, book: Book, before: dict[int, Account], *, table: int = 0) -> dict[str, Packed]:
         """Pack what the booked events of a batch change in the read models."""
         legs = [_leg(event, book) for event in book.booked if isinstance(event, MoneyMoved)]
         after = changed(book, before)
@@ -175,6 +175,7 @@ class BatchViews:
             "legs": self._packers["history_leg"].array(legs),
             "accounts": self._packers["account_state"].array(states),
             "accounts_count": int8(len(states)),
+            "accounts_table": int8(table),
             "totals": self._packers["totals_change"].array(totals),
             "daily": self._packers["daily_change"].array(daily),
         }
@@ -184,7 +185,7 @@ class BatchViews:
         statements = [*sums.turning(book), *profiles.openings(book.booked)]
         if self._added >= ADDED_MAX:
             statements.append(sums.put_together())
-            self._added = 0
+            self._added = 0  # should the batch not be booked, then the next time
         for event in book.booked:
             if not isinstance(event, MoneyMoved):
                 statements += definitions.statements(event) + profiles.statements(event)
@@ -254,6 +255,7 @@ def _operations(command: Command) -> list[int]:
 def _head(read: BatchRead, row: tuple[Any, ...]) -> None:
     read.position = row[1] or 0
     read.definitions_position = row[2] or 0
+    read.accounts_table = row[3] or 0
     read.head = row[14]
 
 

@@ -1,5 +1,6 @@
 -- Book a batch into the read models: what its requests caused, its legs of history, what it adds to the
--- sums, and each account's new state where the account still is as it was read.
+-- sums, and each account's new state where the account still is as it was read, or remembered of this very table
+-- (0: it was read under the same gate).
 applied AS (
     INSERT INTO requests (request_id, "position", size)
     SELECT request_id, "position", size FROM unnest(%(applied)s::applied_request[])
@@ -38,6 +39,9 @@ moved AS (
         grants = n.grants, grants_expire_at = n.grants_expire_at
     FROM unnest(%(accounts)s::account_state[]) AS n
     WHERE a.login = n.login AND a.version = n.version_before
-    RETURNING 1
+    RETURNING a.tableoid::bigint AS accounts
 )
-SELECT require((SELECT count(*) FROM moved) = %(accounts_count)s, 'an account moved under the batch')
+SELECT require(
+    (SELECT count(*) FROM moved WHERE %(accounts_table)s::bigint IN (0, accounts)) = %(accounts_count)s,
+    'an account moved under the batch'
+)

@@ -1,9 +1,9 @@
 -- Read, in one statement, what the decisions of a batch look at: 0 the head of the log and the position
--- of the definitions; 1 accounts; 2 the first operations of request ids.
+-- of the definitions, which table accounts is (a rebuild moves another in); 1 accounts; 2 the first operations of request ids.
 SELECT 0::smallint AS tag,
     (SELECT max(notification_id) FROM ledger_events) AS a,
     greatest((SELECT max("position") FROM groups), (SELECT max("position") FROM server)) AS b,
-    NULL::bigint AS c, NULL::bigint AS d, NULL::bigint AS e, NULL::bigint AS f, NULL::bigint AS g, NULL::bigint AS h,
+    to_regclass('accounts')::oid::bigint AS c, NULL::bigint AS d, NULL::bigint AS e, NULL::bigint AS f, NULL::bigint AS g, NULL::bigint AS h,
     NULL::bigint AS i, NULL::bigint AS j,
     NULL::text AS t, NULL::text AS u, NULL::text AS v,
     (SELECT state FROM ledger_events ORDER BY notification_id DESC LIMIT 1) AS s

@@ -76,10 +76,8 @@ def commands(where: tuple[str, ...], url: str, folder: Path) -> str:
         ".venv/bin/python": shlex.quote(sys.executable),
         "http://127.0.0.1:8080": url,
     }
-    for word, ours in there.items():
-        assert word in block
-        block = block.replace(word, ours)
-    return block
+    assert all(word in block for word in there)
+    return re.sub("|".join(map(re.escape, there)), lambda word: there[word[0]], block)
 
 
 def run_all(database_url: str, folder: Path) -> dict[str, Printed]:

@@ -136,6 +136,7 @@ class TestUsage:
             "keys revoke",
             "keys rotate",
             "keys rotate abc --overlap soon",
+            "demo --seed soon",
             "ledgers",
             "ledgers create",
             "serve --port many",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ledger.commands import DisableAccount
 from ledger.events import MoneyMoved
 from ledger.memory import Memory
 from ledger.refusals import AlreadyApplied
-from tests.drive import code_of, codes_of, folded, settled
+from projections.rebuild import rebuild
+from tests.drive import Clock, code_of, codes_of, folded, settled
 from tests.make import (
     account_opened,
     adjust,
@@ -27,9 +30,15 @@ from tests.make import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
     from ledger.account import Account
     from ledger.commands import Request
+    from ledger.tickets import Outcome
     from tests.drive import Desk, LedgerUnderTest
+
+    Call = asyncio.Task[list[Outcome]]
 
 pytestmark = pytest.mark.anyio
 
@@ -154,21 +163,93 @@ async def test_two_processes_by_turns_at_random_leave_what_one_would_have_left(
     assert_balances(ledger, *due.values())
 
 
-async def test_a_call_that_comes_while_another_is_booked_is_decided_meanwhile_and_reads_nothing(
+async def test_a_call_that_comes_while_another_is_under_way_is_decided_meanwhile(
+    ledger: LedgerUnderTest,
+) -> None:
+    clock = Clock()
+    async with ledger.desk(clock=clock) as desk:
+        await met(desk)
+        began, before = clock.now, await reads(desk)
+        async with under_way(desk) as (first, ahead):
+            ahead += [asyncio.create_task(desk.writer.submit_bulk(many(300))) for _ in range(2)]
+            await settled(lambda: desk.writer.queue_depth == 620)
+            clock.forward(seconds=0.5)
+        assert await times(first) == {began}
+        assert [await times(call) for call in ahead] == [{began}, {clock.now}]
+        assert await reads(desk) == before
+    assert_balances(ledger, 620, 0, 0)
+
+
+async def test_what_was_decided_ahead_the_day_before_is_decided_again(ledger: LedgerUnderTest) -> None:
+    clock = Clock()
+    async with ledger.desk(clock=clock) as desk:
+        await met(desk)
+        async with under_way(desk) as (first, ahead):
+            ahead.append(asyncio.create_task(desk.writer.submit_bulk(many(300))))
+            await settled(lambda: desk.writer.queue_depth == 320)
+            clock.forward(days=1)
+        await first
+        assert await times(ahead[0]) == {clock.now}
+    assert_balances(ledger, 320, 0, 0)
+
+
+async def test_a_call_for_all_or_nothing_that_was_decided_ahead_is_booked_after_another_process(
+    ledger: LedgerUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ledger.desk() as desk, ledger.desk() as other:
+        await met(desk)
+        async with under_way(desk) as (first, ahead):
+            between = other.start(request(deposit(5)))
+            await other.until_waiting()
+            ahead.append(asyncio.create_task(desk.writer.submit_atomic(many(300))))
+            await settled(lambda: desk.writer.queue_depth == 320)
+        assert codes_of([*await first, *await asyncio.gather(*between), *await ahead[0]]) == ["booked"] * 321
+    assert caplog.messages == []
+    assert_balances(ledger, 325, 0, 0)
+
+
+async def test_a_call_that_cannot_be_booked_harms_neither_the_one_under_way_nor_those_behind(
     ledger: LedgerUnderTest,
 ) -> None:
     async with ledger.desk() as desk:
         await met(desk)
-        before = await reads(desk)
-        with ledger.gate_held():
-            calls = [asyncio.create_task(desk.writer.submit_bulk(many(300)))]
-            await desk.until_waiting()
-            calls += [asyncio.create_task(desk.writer.submit_bulk(many(300))) for _ in range(2)]
-            await settled(lambda: desk.writer.queue_depth == 900)
-        outcomes = [codes_of(call) for call in await asyncio.gather(*calls)]
-        assert outcomes == [["booked"] * 300] * 3
-        assert await reads(desk) == before
-    assert_balances(ledger, 900, 0, 0)
+        unwritable = request(deposit(1, metadata={"what": object()}))  # which no body can hold
+        calls = [many(800), [unwritable, *many(299)], many(800)]
+        answers = await asyncio.gather(*map(desk.writer.submit_bulk, calls))
+        assert [set(codes_of(answer)) for answer in answers] == [{"booked"}, {"batch_failed"}, {"booked"}]
+        assert desk.writer.queue_depth == 0
+    assert_balances(ledger, 1_600, 0, 0)
+
+
+async def test_a_rebuild_heals_also_what_the_writer_remembers(ledger: LedgerUnderTest) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+    ledger.rows("UPDATE accounts SET balance = balance + 100000 WHERE login = 1002")
+    async with ledger.desk() as desk:
+        await desk.book(deposit(1))
+        await desk.book(DisableAccount(login=1002))
+        await asyncio.to_thread(rebuild, ledger.database_url, ledger.name)
+        await desk.book(deposit(1))
+        await desk.book(deposit(1, login=1002))
+        await desk.book(deposit(1, login=1002))
+    assert_balances(ledger, 2, 2, 0)
+
+
+async def test_where_the_log_has_lost_its_end_no_gap_is_left(
+    ledger: LedgerUnderTest,
+) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+        await desk.book(deposit(1))
+        [lost] = await desk.book(deposit(1, login=1003))
+        for key in (
+            "ledger_events WHERE notification_id",
+            'history WHERE "position"',
+            'requests WHERE "position"',
+        ):
+            ledger.rows(f"DELETE FROM {key} = %s", lost.position)
+        await desk.book(deposit(1))
+    assert len(ledger.log()) == lost.position
 
 
 async def test_what_was_decided_ahead_on_a_batch_that_was_decided_again_is_decided_again_too(
@@ -213,6 +294,22 @@ async def test_bulk_calls_from_two_processes_at_once_leave_what_one_after_the_ot
     assert_balances(ledger, *(due[login] for login in LOGINS))
 
 
+@asynccontextmanager
+async def under_way(desk: Desk) -> AsyncIterator[tuple[Call, list[Call]]]:
+    """Give a call that is under way until the end, and a list for those behind it."""
+    with desk.ledger.gate_held():
+        first = asyncio.create_task(desk.writer.submit_bulk(many(20)))
+        await desk.until_waiting()
+        yield first, []
+
+
+async def times(call: Call) -> set[datetime]:
+    """Say when the events of a call were recorded; all were booked."""
+    outcomes = await call
+    assert set(codes_of(outcomes)) == {"booked"}
+    return {event.recorded_at for outcome in outcomes if isinstance(outcome, list) for event in outcome}
+
+
 def many(number: int) -> list[Request]:
     return [request(deposit(1)) for _ in range(number)]
 
@@ -231,9 +328,9 @@ def test_accounts_met_lately_are_kept_and_not_more_than_there_is_room_for() -> N
 def test_accounts_are_forgotten_where_the_log_has_gone_on_without_them() -> None:
     memory = Memory()
     memory.keep({1001: account(1001)}, position=7)
-    memory.move(7)
+    memory.move(7, table=0)
     assert memory.accounts([1001])
-    memory.move(8)
+    memory.move(8, table=0)
     assert memory.accounts([1001]) is None
 
 
@@ -251,7 +348,6 @@ async def met(desk: Desk) -> None:
 async def reads(desk: Desk) -> int:
     """Count what the writer's connection has read so far for batches."""
     row = await (await desk.connections[-1].execute(READS)).fetchone()
-    await desk.connections[-1].commit()
     assert row is not None
     return int(row[0])
 
