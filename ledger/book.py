@@ -24,7 +24,7 @@ ReferenceKey = tuple[str, str, str]
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """When a batch is recorded: read once, after the log's lock is held."""
+    """When a batch is recorded: read once for all of it."""
 
     recorded_at: datetime
     server_day: date
@@ -32,7 +32,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The end of the log before the batch. A new ledger has position 0 and no moment."""
+    """An end of the log. A new ledger has position 0 and no moment."""
 
     position: int = 0
     last: Moment | None = None

@@ -1,6 +1,7 @@
 """One batch's way through the database: read under the gate, decide, book, commit, in two round trips.
 
-In one where all that the decisions look at is remembered: what does not continue the log fails as a whole.
+The first is left out where all that the decisions look at is remembered: the database then holds the batch
+against the log and the accounts, and a batch that does not continue them fails as a whole, to be read for.
 What it needs of the read side it says in two small protocols; projections.batch implements them.
 """
 

@@ -1,6 +1,6 @@
 """The writer's way to the server: prepared statements in pipelines, straight on libpq.
 
-psycopg's cursors cost more Python for the two round trips of a small batch than its decisions do. The
+psycopg's cursors cost more Python for the round trips of a small batch than its decisions do. The
 connection stays psycopg's: it opens, closes and runs rare statements.
 """
 

@@ -1,8 +1,9 @@
 """The group commit: whatever arrived while the last commit ran becomes the next transaction.
 
-One task per ledger with a connection of its own. No timer: a batch is what has queued up. Callers are
-answered after its commit, and no disconnect and no time-out of a caller cancels one. An outcome that is
-not known is ManagerOffline: the caller repeats with the same request id.
+One task per ledger with a connection of its own. No timer: a batch is what has queued up. While one is
+under way, the next is decided ahead if a whole one waits. Callers are answered after its commit, and no
+disconnect and no time-out of a caller cancels one. An outcome that is not known is ManagerOffline: the
+caller repeats with the same request id.
 """
 
 from __future__ import annotations

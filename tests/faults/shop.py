@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 ENOUGH = 150
 CALLS_KEPT = 300
+FAULT_BEFORE, FAULT_MAX = 200, 3_000
+"""That much of a log is told where a service met a fault."""
+
 
 
 class Shop:
@@ -156,7 +159,9 @@ class Shop:
         self.expect((done.code, done.errors) == (0, ""), f"verify: {done.output}{done.errors}")
         for service in self.services:
             service.stop()
-            self.expect("Traceback" not in service.logged(), f"a service logged a fault: {service.log}")
+            logged = service.logged()
+            fault = logged[max(0, logged.find("Traceback") - FAULT_BEFORE) :][:FAULT_MAX]
+            self.expect("Traceback" not in logged, f"a service logged a fault: {fault}")
 
 
 @contextmanager
