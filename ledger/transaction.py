@@ -31,7 +31,7 @@ from ledger.packing import Packed, RowPacker, int8
 from ledger.refusals import AlreadyApplied, ManagerOffline, Refusal
 from ledger.silence import BoundedConnection
 from ledger.tickets import Outcome, Ticket, decide_ticket
-from ledger.wire import NO_PARAMS, Params, Prepared, Wire
+from ledger.wire import NO_PARAMS, Ended, Params, Prepared, Wire
 
 Statement = tuple[str, dict[str, Any]]
 
@@ -412,7 +412,8 @@ class Transaction:
             await self._on_wire.run(*last, (_COMMIT, NO_PARAMS))
         except psycopg.Error as error:
             # What the server itself says of an earlier statement is its last word on the whole.
-            self.booking = error.sqlstate is None or self._on_wire.answered >= len(last)
+            said = error.sqlstate is not None or isinstance(error, Ended)
+            self.booking = not said or self._on_wire.answered >= len(last)
             raise
         finally:
             connection.remove_notice_handler(warn)

@@ -27,6 +27,10 @@ _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _FINE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
+class Ended(psycopg.OperationalError):
+    """The server said of a statement that it ends the connection: what came after was not done."""
+
+
 class Prepared:
     """A statement with named placeholders, as the server knows it; parameters are in binary form."""
 
@@ -101,10 +105,12 @@ class Wire:
                 results.append(await self._result())  # noqa: PERF401 - one by one: a failure keeps those before
             await self._result()  # of the sync
         except psycopg.OperationalError:
-            _raise_failed(results)
+            if (failed := _first_failed(results)) is not None:
+                raise Ended from error_from_result(failed)
             raise
         libpq.exit_pipeline_mode()
-        _raise_failed(results)
+        if (failed := _first_failed(results)) is not None:
+            raise error_from_result(failed)
         return results
 
     async def _send(self) -> None:
@@ -151,11 +157,8 @@ class Wire:
                 loop.remove_writer(socket)
 
 
-def _raise_failed(results: Sequence[PGresult]) -> None:
-    """Raise the error of the first statement that failed, if one did."""
-    for result in results:
-        if result.status not in _FINE:
-            raise error_from_result(result)
+def _first_failed(results: Sequence[PGresult]) -> PGresult | None:
+    return next((result for result in results if result.status not in _FINE), None)
 
 
 def _wake(ready: asyncio.Future[None]) -> None:

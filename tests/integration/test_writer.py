@@ -407,6 +407,22 @@ async def test_a_batch_whose_connection_is_killed_at_the_gate_is_booked_by_the_n
     assert_live_is_the_fold_of_the_log(ledger)
 
 
+async def test_a_call_whose_connection_ended_for_idleness_before_it_was_booked_is_booked_on_the_next(
+    ledger: LedgerUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ledger.desk() as desk:
+        await opened(desk)
+        await desk.book(deposit(2_000))
+        await desk.connections[-1].execute(
+            "SET idle_in_transaction_session_timeout = 1"
+        )  # ms: to decide takes longer
+        outcomes = await desk.writer.submit_bulk([request(withdraw(1), f"r-{n}") for n in range(1_000)])
+        assert Counter(codes_of(outcomes)) == {"booked": 1_000}
+        assert len(desk.connections) == 2
+    assert caplog.messages == []
+    assert ledger.balance() == cents(1_000)
+
+
 async def test_a_connection_killed_while_it_books_leaves_nothing_half_booked(
     ledger: LedgerUnderTest,
 ) -> None:
