@@ -126,7 +126,7 @@ class Client:
         page = self.history_page(query)
         yield from page.rows
         while page.next is not None:
-            page = self.history_page(replace(query or HistoryQuery(), cursor=page.next))
+            page = self.history_page(replace(query or HistoryQuery(), cursor=page.next, offset=None))
             yield from page.rows
 
     def history_page(self, query: HistoryQuery | None = None) -> HistoryPage:

@@ -39,7 +39,9 @@ def tell_booked(events: Iterable[Event]) -> None:
         log.log(_level_of(event), "booked", extra=_of(event))
 
 
-def tell_refused(refusal: Refusal, scope: Any, *, status: int, request_id: object) -> None:
+def tell_refused(
+    refusal: Refusal, scope: Any, *, status: int, request_id: object, operator_id: object
+) -> None:
     """Tell of a refusal as far as it concerns people; of all others at level debug."""
     level = _level_of_refusal(refusal)
     if log.isEnabledFor(level):
@@ -49,6 +51,7 @@ def tell_refused(refusal: Refusal, scope: Any, *, status: int, request_id: objec
             method=scope["method"],
             route=scope.get("path_template"),
             request_id=request_id,
+            operator_id=operator_id,
             key_id=refusal.extra.get("key_id"),
         )
         log.log(level, "refused", extra=told)

@@ -20,7 +20,7 @@ from psycopg_pool import PoolTimeout
 from api import answers
 from api.database import PoolFull
 from api.log_lines import tell_refused
-from api.middleware import request_id_in
+from api.middleware import operator_in, request_id_in
 from api.refused import refused_attempt
 from ledger import refusals
 from ledger.events import to_json
@@ -68,7 +68,8 @@ def keep(request: Request[Any, Any, Any], refusal: Refusal, *, request_id: str |
     """Count a refusal, and keep it where it is a refused attempt; an item of an atomic call names itself."""
     service, status = request.app.state.service, STATUS[type(refusal)]
     service.metrics.refusals[refusal.code] += 1
-    tell_refused(refusal, request.scope, status=status, request_id=request_id)
+    operator_id = operator_in(request.scope["headers"])
+    tell_refused(refusal, request.scope, status=status, request_id=request_id, operator_id=operator_id)
     if refusal.attempted:
         service.refusal_log.note(
             refused_attempt(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from api.scopes import ROLES
-from api.settings import DEFAULTS, INSTANT, SECONDS, SETTINGS, Form, option
+from api.settings import DEFAULTS, INSTANT, SECONDS, SETTINGS, Form, option, whole
 from api.version import VERSION
 
 COMMON: Final = ("data", "database_url", "ledger")
@@ -24,6 +24,8 @@ GROUPS: Final = {
     "Shell": ("completion",),
 }
 """Under which heading a command is listed."""
+
+SEED: Final = whole(0, 999_999_999)
 
 EPILOG: Final = """\
 `fundledger COMMAND --help` explains a command, with examples. Settings can also be given as variables:
@@ -128,9 +130,8 @@ def _ledgers(commands: Any) -> None:
 
 
 def _demo(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="the same seed makes the same broker (default: 1)"
-    )
+    words = "the same seed makes the same broker (default: 1)"
+    command.add_argument("--seed", type=argument(SEED), default=1, metavar="N", help=words)
 
 
 def _import(command: argparse.ArgumentParser) -> None:

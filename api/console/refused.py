@@ -56,11 +56,12 @@ def _to_sign_in(request: HttpRequest, refusal: Refusal) -> Response[bytes]:
 
 
 def _back_to(request: HttpRequest) -> str | None:
-    """Give the page to come back to, where it was one that only shows."""
+    """Give the page to come back to: one that only shows, or an empty form for one that was sent."""
+    path: str = request.scope["path"]
     if request.method != "GET":
-        return None
+        return path if path.startswith(f"{console_of(request).base}/post/") else None
     query = request.scope["query_string"].decode("ascii", "replace")
-    return f"{request.scope['path']}?{query}" if query else request.scope["path"]
+    return f"{path}?{query}" if query else path
 
 
 def _told(request: HttpRequest, refusal: Refusal) -> Response[bytes]:

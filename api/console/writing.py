@@ -22,6 +22,7 @@ from ledger.refusals import Refusal
 FOLDER: Final = Path(__file__).parent / "templates"
 NOTHING: Final = "\u2013"
 _PLACE = re.compile(r"^where\w*\[\d+\]: ")
+_OPERATION = re.compile(r"\w+_\d")
 _NUMBER = re.compile(r"(-?)(\d+)((?:\.\d+)?)")
 
 
@@ -91,7 +92,7 @@ def words(name: str) -> str:
 def sentence(refusal: Refusal) -> str:
     """Write why something is refused; a rule's place in the API's arrays is nothing that a form shows."""
     said = _PLACE.sub("", refusal.detail)
-    return f"{said[:1].upper()}{said[1:]}."
+    return f"{said if _OPERATION.match(said) else said[:1].upper() + said[1:]}."
 
 
 def link(path: str, query: Mapping[str, object] | None = None, **changes: object) -> str:

@@ -159,6 +159,8 @@ SETTINGS = {
     "jit": "off",
     # What a killed client left running ends soon.
     "client_connection_check_interval": "10s",
+    # A repeat of a request may run into a constraint: with its statement that is 3 kB of log, without 0.2.
+    "log_min_error_statement": "panic",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",

@@ -490,6 +490,8 @@ class TestReading:
         rows = list(finance.history(query))
         assert [str(row.balance_change) for row in rows] == ["100.00", *(f"{n}.00" for n in range(1, 8))]
         assert [row.balance_before for row in rows[1:]] == [row.balance_after for row in rows[:-1]]
+        later = list(finance.history(msgspec.structs.replace(query, offset=2)))
+        assert later == rows[2:]
 
     def test_a_page_of_history_foots(self, finance: Client, login: int) -> None:
         finance.book(Withdraw(request_id=new_id(), login=login, amount="0.5"))

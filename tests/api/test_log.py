@@ -119,6 +119,17 @@ def test_a_dead_key_is_told_with_its_id(served: Served, worked: tuple[Caller, in
     assert logged(served, "refused", code="key_revoked")[0]["key_id"] == dead.key_id
 
 
+def test_who_claims_to_use_a_key_that_has_no_right_to_it_is_told(
+    served: Served, worked: tuple[Caller, int]
+) -> None:
+    reader, (_, login) = served.caller("reporting"), worked
+    headers = {"x-operator-id": "teller-7", "x-request-id": "no-scope"}
+    answer = reader.send("POST", "/balances/deposit", {"login": login, "amount": 1}, headers=headers)
+    assert answer.said == (401, "scope_missing")
+    [line] = logged(served, "refused", request_id="no-scope")
+    assert (line["key_id"], line["operator_id"]) == (reader.key_id, "teller-7")
+
+
 def test_who_comes_after_somebody_on_a_connection_is_not_taken_for_them(served: Served) -> None:
     first, dead = served.caller(), served.caller("finance")
     served.command("keys", "revoke", dead.key_id)

@@ -90,6 +90,7 @@ class TestSignIn:
         page = stranger.sign_in(key, "Ann")
         assert page.status == 401
         assert code in page.text
+        assert "copy it whole" in page.text
         assert page.form("/sign-in").fields["operator"] == "Ann"
         assert key == "" or key not in page.html
 
@@ -218,8 +219,8 @@ class TestTheEnd:
         within(10, lambda: visitor.get("/accounts").path == "/console/sign-in")
         assert datetime.now(UTC) >= expires
 
-    def test_an_unknown_session_goes_to_sign_in_and_books_nothing(
-        self, visit: Callable[..., Visitor], admin: Caller
+    def test_an_unknown_session_goes_to_sign_in_books_nothing_and_comes_back_to_the_form(
+        self, served: Served, visit: Callable[..., Visitor], admin: Caller
     ) -> None:
         visitor, login = visit("manager"), admin.open()
         form = visitor.get("/post/deposit").form("/post/deposit")
@@ -227,6 +228,7 @@ class TestTheEnd:
         page = visitor.send(form, login=str(login), amount="5", step="book")
         assert page.path == "/console/sign-in"
         assert admin.held(login)[0] == number("0.00")
+        assert visitor.send(page.form("/sign-in"), key=served.key()).path == "/console/post/deposit"
 
     def test_after_a_restart_one_signs_in_again(
         self, another_service: Callable[..., Served], arrive: Callable[..., Visitor]

@@ -33,7 +33,6 @@ FAULT_BEFORE, FAULT_MAX = 200, 3_000
 """That much of a log is told where a service met a fault."""
 
 
-
 class Shop:
     """Lets clients work while something happens, and holds the books against what they remember."""
 

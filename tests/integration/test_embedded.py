@@ -176,6 +176,13 @@ def test_a_log_that_has_grown_long_is_put_aside(data: Path) -> None:
     assert (data / "postgres.log.1").stat().st_size == 17 * 2**20
 
 
+def test_an_error_is_logged_without_its_statement(server: EmbeddedPostgres, data: Path) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        ask(server.url(), "SELECT 1 / 0 AS a_long_statement")
+    assert "division by zero" in log(data)
+    assert "a_long_statement" not in log(data)
+
+
 def test_a_stop_is_clean_and_may_be_repeated(server: EmbeddedPostgres, data: Path) -> None:
     server.stop()
     server.stop()

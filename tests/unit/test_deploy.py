@@ -12,6 +12,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from api.cli import main
 from api.cli.serve import DRAIN_S
 from api.metrics import Metrics
 from api.sealer import Sealing
@@ -237,6 +238,11 @@ def test_under_systemd_the_service_alone_is_told_to_stop_and_has_time_to_drain()
     assert (service["KillMode"], service["KillSignal"]) == ("mixed", "SIGTERM")
     assert int(service["TimeoutStopSec"]) > 2 * DRAIN_S
     assert service["Restart"] == "on-failure"
+
+
+def test_under_systemd_wrong_settings_are_not_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "x"]) == int(unit()["Service"]["RestartPreventExitStatus"])
+    assert "'x' is not a whole number" in capsys.readouterr().err
 
 
 def test_under_systemd_the_service_writes_where_it_may_and_gains_no_power() -> None:

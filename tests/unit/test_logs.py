@@ -89,7 +89,7 @@ class TestALineOfJson:
         parts = [raised(lambda: KeyError("a")), raised(lambda: OSError("b"))]
         error = raised(lambda: ExceptionGroup("both", parts))
         stack = self.line(record("a fault", error=error))["exception"]
-        assert [name for name in ("KeyError", "OSError", "ExceptionGroup") if f"{name}\n" in f"{stack}\n"]
+        assert all(f"{name}\n" in f"{stack}\n" for name in ("KeyError", "OSError", "ExceptionGroup"))
         assert stack.count("Traceback") == 3
 
 
@@ -203,15 +203,16 @@ EVERYDAY = [
 
 @pytest.mark.parametrize("refusal", CONCERN_PEOPLE, ids=lambda refusal: refusal.code)
 def test_a_refusal_that_concerns_people_is_told(told: Any, refusal: Refusal) -> None:
-    tell_refused(refusal, SCOPE, status=400, request_id="r1")
+    tell_refused(refusal, SCOPE, status=400, request_id="r1", operator_id="o1")
     [(message, named)] = told()
     assert message == "refused"
     assert (named["code"], named["route"], named["request_id"]) == (refusal.code, "/balances/deposit", "r1")
+    assert named["operator_id"] == "o1"
     assert refusal.detail not in named.values()
     assert 1001 not in named.values()
 
 
 @pytest.mark.parametrize("refusal", EVERYDAY, ids=lambda refusal: refusal.code)
 def test_a_refusal_of_everyday_life_is_not_told(told: Any, refusal: Refusal) -> None:
-    tell_refused(refusal, SCOPE, status=400, request_id="r1")
+    tell_refused(refusal, SCOPE, status=400, request_id="r1", operator_id="o1")
     assert told() == []

@@ -10,6 +10,7 @@ from litestar import get, post
 from litestar.response.base import ASGIResponse
 
 from api import problems
+from api.console.console import Console
 from api.console.doorkeeper import ANYBODY, OPEN, cookie_in
 from api.console.exchange import (
     Fields,
@@ -26,8 +27,9 @@ from api.console.frame import places_of
 from api.console.refused import WHY
 from api.console.sessions import LIFE_S, same
 from api.exchange import HttpRequest, ask_of
+from api.keys import Key
 from api.middleware import introduce
-from ledger.refusals import Refusal, ValidationError
+from ledger.refusals import Refusal, Unauthorized, ValidationError
 
 VISIT_S: Final = 3600.0
 
@@ -97,10 +99,19 @@ def _check_form(request: HttpRequest, form: Fields) -> None:
 async def _begun(request: HttpRequest, form: Fields) -> str:
     """Check key and operator as an API call's headers are checked; give the id of the new session."""
     console = console_of(request)
-    key = await console.service.keys.check(f"Bearer {form['key']}".encode())
+    key = await _key_of(console, form["key"])
     operator = form["operator"]
     introduce({b"x-operator-id": operator.encode()}, key)
     return console.sessions.begin(key_id=key.key_id, operator_id=operator or None)
+
+
+async def _key_of(console: Console, text: str) -> Key:
+    try:
+        return await console.service.keys.check(f"Bearer {text}".encode())
+    except Unauthorized as refusal:
+        if refusal.code != "key_malformed":
+            raise
+        raise Unauthorized("key_malformed", "this is no key: copy it whole, from fl_ to its end") from refusal
 
 
 def _own_page(request: HttpRequest, wanted: str) -> str:
