@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,6 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.description import document
 from api.exchange import Answer, HttpRequest, reply_to_anyone
 from ledger.refusals import NotFound
 
@@ -43,7 +43,12 @@ def handlers(routes: list[HTTPRouteHandler], base_path: str) -> list[HTTPRouteHa
     """Serve the description of the routes, and a page to read and try it, without any outside host."""
     base = base_path.rstrip("/")
     page = PAGE.replace("{base}", base).encode()
-    description = msgspec.json.encode(document(routes, base))
+
+    @cache
+    def description() -> bytes:
+        from api.description import document  # noqa: PLC0415 - megabytes, for those who ask for it
+
+        return msgspec.json.encode(document(routes, base))
 
     @get("/schema")
     async def read_page(request: HttpRequest) -> Answer:
@@ -51,7 +56,8 @@ def handlers(routes: list[HTTPRouteHandler], base_path: str) -> list[HTTPRouteHa
 
     @get("/schema/openapi.json")
     async def read_description(request: HttpRequest) -> Answer:
-        return reply_to_anyone(request, description, "application/vnd.oai.openapi+json")
+        told = await asyncio.to_thread(description)
+        return reply_to_anyone(request, told, "application/vnd.oai.openapi+json")
 
     return [read_page, read_description, read_asset]
 

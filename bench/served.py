@@ -18,6 +18,7 @@ from bench.ground import LOGIN_FIRST, LOGINS, Ledger
 from bench.load import ROOT, Answered, Load
 
 STOP_S = 60
+_QUIETLY = ("--port", "0", "--log-level", "warning")
 _ADDRESS = re.compile(r" at http://127\.0\.0\.1:(\d+)")
 _marks = count(1)
 
@@ -48,7 +49,7 @@ class Served(msgspec.Struct, frozen=True):
 @contextmanager
 def durable(ledger: Ledger, *, seal_key: Path | None = None) -> Iterator[Served]:
     """Serve a ledger; with a seal key, seal it."""
-    command = ("-m", "api.cli", "serve", "--database-url", ledger.url, "--ledger", ledger.name, "--port", "0")
+    command = ("-m", "api.cli", "serve", "--database-url", ledger.url, "--ledger", ledger.name, *_QUIETLY)
     seals = () if seal_key is None else ("--seal-key", str(seal_key))
     with _started(*command, *seals) as (process, output):
         yield Served(process.pid, _port(output), ledger.key)
@@ -57,7 +58,7 @@ def durable(ledger: Ledger, *, seal_key: Path | None = None) -> Iterator[Served]
 @contextmanager
 def embedded(data: Path) -> Iterator[Served]:
     """Serve a data directory as `make run` does; it has no key yet."""
-    with _started("-m", "api.cli", "serve", "--data", str(data), "--port", "0") as (process, output):
+    with _started("-m", "api.cli", "serve", "--data", str(data), *_QUIETLY) as (process, output):
         yield Served(process.pid, _port(output), "")
 
 

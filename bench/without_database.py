@@ -106,7 +106,19 @@ def main() -> int:
     ServiceWithoutDatabase.key = make_key(LEDGER)
     print(ServiceWithoutDatabase.key.text, flush=True)
     with mock.patch.object(serve, "Service", ServiceWithoutDatabase):
-        return cli.main(["serve", "--database-url", "postgresql:///", "--ledger", LEDGER, "--port", "0"])
+        return cli.main(
+            [
+                "serve",
+                "--database-url",
+                "postgresql:///",
+                "--ledger",
+                LEDGER,
+                "--port",
+                "0",
+                "--log-level",
+                "warning",
+            ]
+        )
 
 
 if __name__ == "__main__":
