@@ -21,10 +21,12 @@ from projections import operations
 from projections.history import Filter, Row
 from projections.history_csv import csv_header, csv_lines
 from projections.history_filter import read_cursor
+from projections.history_text import history_text
 
 LIMIT: Final = 100
 CHUNK: Final = 250  # rows written without giving way to other callers
-CSV_CHUNK: Final = 1_000  # short enough not to hold up the event loop
+REST_S: Final = 0.03
+"""How long an export rests after each step while money is being booked: that goes first."""
 
 
 async def wanted_by(service: Service, ask: Ask, query: HistoryQuery) -> Filter:
@@ -83,6 +85,11 @@ async def request_body(service: Service, ask: Ask, request_id: str) -> Body:
 
 async def csv_text(service: Service, query: HistoryQuery, wanted: Filter) -> AsyncIterator[bytes]:
     """Yield all rows in short steps; with a limit, offset or cursor, the rows of that page."""
+
+    async def rest() -> None:
+        if service.writer.queue_depth:
+            await asyncio.sleep(REST_S)
+
     yield csv_header()
     async with service.database.exporting() as connection:
         if query.limit is not None or query.cursor is not None or query.offset:
@@ -92,10 +99,10 @@ async def csv_text(service: Service, query: HistoryQuery, wanted: Filter) -> Asy
             )
             yield csv_lines(page.rows)
             return
-        rows = reading.stream(connection, wanted, order=query.order, chunk=CSV_CHUNK)
-        async with aclosing(rows):  # a caller that goes away leaves nothing open
-            async for chunk in rows:
-                yield csv_lines(chunk)
+        lines = history_text(connection, wanted, order=query.order, rest=rest)
+        async with aclosing(lines):  # a caller that goes away leaves nothing open
+            async for chunk in lines:
+                yield chunk
 
 
 async def _rows(rows: Sequence[Row]) -> list[Body]:

@@ -38,6 +38,7 @@ __all__ = [
     "Totals",
     "by_instants",
     "count_and_totals",
+    "last_row",
     "opening_closing",
     "page",
     "snapshot",
@@ -138,7 +139,7 @@ async def stream(
 
     No transaction stays open, on either basis; close the generator when not all of it is wanted.
     """
-    last = await _last_row(connection, until_position)
+    last = await last_row(connection, until_position)
     scope = await resolve(connection, wanted)
     if last is None or scope.empty:
         return
@@ -152,6 +153,12 @@ async def stream(
             yield [_as_seen(row, seen) for row in rows]
 
 
+async def last_row(connection: AsyncConnection[Any], until_position: int | None = None) -> Key | None:
+    """Give where the last row stands, or the last one up to a position; None where there is none."""
+    until = POSITION_MAX if until_position is None else until_position
+    return await (await connection.execute(_LAST_ROW, [Int8(until)])).fetchone()
+
+
 @asynccontextmanager
 async def snapshot(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     """Let rows, totals, opening and closing be of one moment. Not for long: an old snapshot slows writes."""
@@ -161,11 +168,6 @@ async def snapshot(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     finally:
         if not connection.closed:
             await connection.execute("COMMIT")  # a rollback would have psycopg forget its prepared statements
-
-
-async def _last_row(connection: AsyncConnection[Any], until_position: int | None) -> Key | None:
-    until = POSITION_MAX if until_position is None else until_position
-    return await (await connection.execute(_LAST_ROW, [Int8(until)])).fetchone()
 
 
 def _as_seen(row: Row, seen: int) -> Row:

@@ -75,12 +75,9 @@ async def read_page(
     """Read so many rows of a scope, with what the accounts held after each on its basis."""
     if scope.empty:
         return []
-    name = _page_of(scope, offset)
-    # The page of some logins asks for them one by one.
-    conditions = tuple(c for c in scope.conditions if (name, c) != ("history_page_logins", "logins"))
     cursor = connection.cursor(binary=True)
     params = scope.params | {"limit": Int8(limit), "offset": Int8(offset)}
-    await cursor.execute(statement(name, conditions, order=order), params)
+    await cursor.execute(page_statement(scope, order, offset=offset), params)
     found = await cursor.fetchall()
     if scope.basis == "recorded" or not found:
         return [Row(*cells) for cells in found]
@@ -112,6 +109,14 @@ async def sorted_chunks(
             yield [Row(*(*cells, int(balance), int(credit))) for *cells, balance, credit in found]
 
 
+def page_statement(scope: Scope, order: Order, *, offset: int = 0) -> bytes:
+    """Give the statement of a page, which has `limit` and `offset` for parameters beside the scope's."""
+    name = _page_of(scope, offset)
+    # The page of some logins asks for them one by one.
+    conditions = tuple(c for c in scope.conditions if (name, c) != ("history_page_logins", "logins"))
+    return statement(name, conditions, order=order)
+
+
 @cache
 def statement(
     name: str, conditions: tuple[str, ...], *, bounds: Basis = "recorded", order: Order = "asc"
@@ -129,7 +134,10 @@ def statement(
     return text.as_bytes()
 
 
-_COLUMNS: Final = {"booked_balance": "h.balance", "booked_credit": "h.credit"}
+_COLUMNS: Final = {
+    "booked_balance": "h.balance AS booked_balance",
+    "booked_credit": "h.credit AS booked_credit",
+}
 _ORDERS: Final = {"asc": "ASC", "desc": "DESC"}
 
 

@@ -1,6 +1,6 @@
 -- All matched rows by effective time, with what the account held after each by effective time, over the
 -- rows up to a position.
-SELECT {columns}, h.balance_restated, h.credit_restated
+SELECT {columns}, h.balance_restated AS balance, h.credit_restated AS credit
 FROM (
     SELECT h.*, sum(h.balance_change) OVER w AS balance_restated, sum(h.credit_change) OVER w AS credit_restated
     FROM history h
