@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.serve import GC_THRESHOLDS
+from api.cli import GC_THRESHOLDS
 from bench import (
     broker,
     commits,

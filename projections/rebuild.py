@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, LiteralString
 
 import psycopg
@@ -40,9 +42,11 @@ from projections.schema import (
     view_tables,
 )
 from projections.sql import sql
+from projections.statements import Statement
 from projections.verifying import LogVerification
 
 CHUNK = 5_000
+KNOWN_MAX = 50_000
 DIFFERENCES_MAX = 20
 COMPARED: dict[str, LiteralString] = {
     "totals": (
@@ -97,31 +101,35 @@ class Replay:
         self._limited: set[str] = set()
         self._used: dict[tuple[str, str], int] = {}
         self._last: Event | None = None
+        self._known: dict[int, Account] = {}
+        self._written: Future[None] = Future()
+        self._written.set_result(None)
         self.position = 0
 
     def catch_up(self, progress: Progress | None = None) -> None:
-        """Replay to the end of the log, as the connection sees it."""
-        while chunk := self._next_chunk():
-            for _, events in groupby(chunk, key=lambda event: (event.server_day, event.trading_day)):
-                self._book(list(events))
-            self.position = chunk[-1].position
-            if progress is not None:
-                progress(self.position)
+        """Replay to the end of the log, as the connection sees it.
 
-    def _next_chunk(self) -> list[Event]:
-        rows = self._connection.execute(_CHUNK, [self.position, CHUNK], binary=True).fetchall()
-        chunk = list(_checked(rows, self.position))
-        if len(chunk) == CHUNK:
-            last = chunk[-1].operation
-            whole = [event for event in chunk if event.operation != last]
-            return whole or chunk
-        return chunk
+        The server reads and writes in a thread, in the order of these words, while this one folds on.
+        """
+        with ThreadPoolExecutor(max_workers=1) as server:
+            found = server.submit(self._read)
+            while chunk := _whole(list(_checked(found.result(), self.position))):
+                self.position = chunk[-1].position
+                found = server.submit(self._read)
+                for _, events in groupby(chunk, key=attrgetter("server_day", "trading_day")):
+                    self._book(list(events), server)
+                if progress is not None:
+                    progress(self.position)
+            self._written.result()
 
-    def _book(self, events: list[Event]) -> None:
+    def _read(self) -> list[tuple[Any, ...]]:
+        return self._connection.execute(_CHUNK, [self.position, CHUNK], binary=True).fetchall()
+
+    def _book(self, events: list[Event], server: Executor) -> None:
         first = events[0]
         if self._last is None or first.server_day != self._last.server_day:
             self._used = {}
-        before = self._accounts(events)
+        before = self._accounts(events, server)
         book = Book(
             moment=moment_of(first),
             head=first.position - 1,
@@ -131,12 +139,18 @@ class Replay:
             used=self._used,
             previous=None if self._last is None else moment_of(self._last),
         )
-        for _, operation in groupby(events, key=lambda event: event.operation):
+        for _, operation in groupby(events, key=attrgetter("operation")):
             self._apply(book, list(operation))
-        for statement, params in self._views.rare(book):
-            self._connection.execute(statement.encode(), params)
-        self._connection.execute(self._append, self._views.append_params(book, before))
+        rare, params = self._views.rare(book), self._views.append_params(book, before)
+        self._written.result()  # one write waits at most, and none is begun after one that failed
+        self._written = server.submit(self._write, rare, params)
         self._definitions, self._last = book.definitions, events[-1]
+        self._know(book.accounts)
+
+    def _write(self, rare: list[Statement], params: dict[str, Packed]) -> None:
+        for statement, values in rare:
+            self._connection.execute(statement.encode(), values)
+        self._connection.execute(self._append, params)
 
     def _apply(self, book: Book, operation: list[Event]) -> None:
         for event in operation:
@@ -144,11 +158,23 @@ class Replay:
                 self._limited.add(event.key)
         book.apply(operation)
 
-    def _accounts(self, events: list[Event]) -> dict[int, Account]:
-        logins = list({login for event in events if (login := getattr(event, "login", None)) is not None})
-        rows = self._connection.execute(_ACCOUNTS, {"logins": logins}, binary=True).fetchall()
-        read: BatchRead = self._views.load(rows)
+    def _accounts(self, events: list[Event], server: Executor) -> dict[int, Account]:
+        """Give the accounts as they are before these events, whatever is still being written."""
+        logins = {login for event in events if (login := getattr(event, "login", None)) is not None}
+        known = {login: self._known[login] for login in logins if login in self._known}
+        unknown = list(logins - known.keys())
+        return known | server.submit(self._read_accounts, unknown).result() if unknown else known
+
+    def _read_accounts(self, logins: list[int]) -> dict[int, Account]:
+        params = self._views.reading_accounts(logins)
+        read: BatchRead = self._views.load(self._connection.execute(_ACCOUNTS, params, binary=True))
         return read.accounts
+
+    def _know(self, accounts: dict[int, Account]) -> None:
+        """Keep accounts at hand; now and then begin anew, for there may be very many."""
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+        self._known |= accounts
 
 
 def replay(connection: Connection[Any], progress: Progress | None = None) -> int:
@@ -271,6 +297,14 @@ def compared(table: str, schema: str) -> Composed:
     """Give the rows of a table that must be the same after a rebuild."""
     rows = SQL(COMPARED.get(table, "TABLE {schema}.{table}"))
     return rows.format(schema=Identifier(schema), table=Identifier(table))
+
+
+def _whole(chunk: list[Event]) -> list[Event]:
+    """Leave out an operation that may not have come to its end."""
+    if len(chunk) < CHUNK:
+        return chunk
+    last = chunk[-1].operation
+    return [event for event in chunk if event.operation != last] or chunk
 
 
 def _checked(rows: list[tuple[Any, ...]], before: int) -> Iterator[Event]:

@@ -5,16 +5,21 @@ What a command needs is loaded when it runs, so that help and completion come at
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import Final
 
 from api.cli.grammar import function_of, parser
 from api.cli.logs import log_warnings
 from api.settings import DEFAULTS, SettingsWrong, settle
 
-__all__ = ["main"]
+__all__ = ["GC_THRESHOLDS", "main"]
+
+GC_THRESHOLDS: Final = (200_000, 100, 1_000)
+"""What comes in masses, events and accounts, has no cycles: looking for some costs a rebuild an eighth."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsWrong as wrong:
         return _wrong_usage(wrong, arguments)
     log_warnings()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         return function_of(arguments.run)(arguments)
     except KeyboardInterrupt:

@@ -35,7 +35,6 @@ from projections.obstacles import Obstacle
 
 DRAIN_S = 8
 SWEEP_TICKS = 10
-GC_THRESHOLDS = (200_000, 100, 1_000)
 REMEDIES = {
     errno.EADDRINUSE: "give another --port, or stop what listens there",
     errno.EACCES: "give a --port above 1023, or the right to bind lower ones",
@@ -116,7 +115,6 @@ async def _serve(
         app = create_app(service, base_path=settings.base_path)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         await _Server(_config(app), settings, service, seal_key).serve(sockets=[address])
     finally:
         served = service.ready

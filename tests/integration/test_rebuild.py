@@ -256,6 +256,17 @@ async def test_a_rebuild_in_small_chunks_is_the_same(
         assert tables(busy) == live
 
 
+async def test_a_rebuild_that_keeps_few_accounts_at_hand_is_the_same(
+    busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = tables(busy)
+    monkeypatch.setattr(rebuild, "CHUNK", 3)
+    for few in (0, 1, 4):
+        monkeypatch.setattr(rebuild, "KNOWN_MAX", few)
+        rebuilt(busy)
+        assert tables(busy) == live
+
+
 async def test_a_rebuild_puts_altered_rows_right(busy: LedgerUnderTest) -> None:
     live = tables(busy)
     busy.rows("UPDATE accounts SET balance = balance + 1, balance_before_day = 5")
