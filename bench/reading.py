@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import msgspec
@@ -122,11 +122,11 @@ def _pages(client: httpx.Client) -> Iterable[int]:
     after = 0
     while True:
         page = client.get("/audit/events", params={"after": after, "limit": PAGE}).raise_for_status()
-        told: dict[str, Any] = _page.decode(page.content)
-        if not told["events"]:
+        told = _page.decode(page.content)
+        if not told.events:
             return
-        yield len(told["events"])
-        after = told["next"]
+        yield len(told.events)
+        after = told.next
 
 
 def _selected(ledger: Ledger, events: int) -> float:
@@ -154,4 +154,11 @@ def _asking(service: Served) -> httpx.Client:
     )
 
 
-_page = msgspec.json.Decoder(dict[str, Any])
+class _Page(msgspec.Struct, frozen=True):
+    """A page as a mirror keeps it: events by their bytes, as the SELECT gives them too."""
+
+    events: list[msgspec.Raw]
+    next: int
+
+
+_page = msgspec.json.Decoder(_Page)

@@ -90,14 +90,16 @@ def _writing(name: str, rows: bytes) -> bytes:
 
 def _line() -> str:
     """Write a line; one look at all its texts tells whether any of them has to be quoted."""
-    asking = f"concat({', '.join(_TEXTS.values())}) LIKE ANY ({_ASKING})"
-    quoted = _CELLS | {name: _quoted(text) for name, text in _TEXTS.items()}
+    asking = f"concat(v.warnings, {', '.join(_TEXTS.values())}) LIKE ANY ({_ASKING})"
+    quoted = _CELLS | {name: _quoted(_CELLS[name]) for name in ("warnings", *_TEXTS)}
     return rf"CASE WHEN {asking} THEN {_joined(quoted)} ELSE {_joined(_CELLS)} END || E'\r\n'"
 
 
 def _joined(cells: dict[str, str]) -> str:
-    never_null = (f"coalesce(({cells[name]})::text, '')" for name in COLUMNS)
-    return f"concat_ws(',', {', '.join(never_null)})"
+    null_as_nothing = (
+        f"coalesce(({cells[name]})::text, '')" if name in _NULLABLE else cells[name] for name in COLUMNS
+    )
+    return f"concat_ws(',', {', '.join(null_as_nothing)})"
 
 
 def _money(value: str) -> str:
@@ -146,19 +148,19 @@ _RUN: Final = ", ".join(str(ord(character)) for character in RUN_BY_SPREADSHEETS
 _ASKING: Final = r"""ARRAY['%%"%%', '%%,%%', E'%%\r%%', E'%%\n%%']"""
 _UNITS: Final = {digits: f"0.{1:0{digits}d}" if digits else "1" for digits in (2, *range(DIGITS_MAX + 1))}
 _TEXTS: Final = {
-    "requestId": _safe("v.request_id"),
-    "reference": _safe("v.reference"),
-    "group": _safe("v.group_name"),
-    "warnings": "v.warnings",
-    "comment": _safe("v.comment"),
-    "method": _safe("v.method"),
-    "operatorId": _safe("v.operator_id"),
-    "keyId": _safe("v.key_id"),
-    "metadata": _safe("v.metadata"),
+    "requestId": "v.request_id",
+    "reference": "v.reference",
+    "group": "v.group_name",
+    "comment": "v.comment",
+    "method": "v.method",
+    "operatorId": "v.operator_id",
+    "keyId": "v.key_id",
+    "metadata": "v.metadata",
 }
-"""Cells that a caller writes, or that are lists: only these may have to be quoted."""
+"""What a caller writes."""
 
-_CELLS: Final = _TEXTS | {
+_CELLS: Final = {name: _safe(column) for name, column in _TEXTS.items()} | {
+    "warnings": "v.warnings",
     "operationId": _operation("v.operation"),
     "status": "'accepted'",
     "kind": "v.kind",
@@ -186,6 +188,7 @@ _CELLS: Final = _TEXTS | {
     "reversedBy": f"CASE WHEN v.reversed_by <= %(seen)s THEN {_operation('v.reversed_by')} END",
     "peer": "v.peer",
 }
+_NULLABLE: Final = frozenset({*_TEXTS, "warnings", "corrects", "reversedBy", "peer"})
 _UNIT: Final = f"CASE h.digits {' '.join(f'WHEN {n} THEN {unit}' for n, unit in _UNITS.items())} END"
 _PARTS: Final = {
     "unit": _UNIT,
