@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -78,6 +78,7 @@ SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s) AND pg_has_role(
 """
 
 Progress = Callable[[int], None]
+Found = TypeVar("Found")
 
 
 class LogBroken(Exception):
@@ -102,8 +103,7 @@ class Replay:
         self._used: dict[tuple[str, str], int] = {}
         self._last: Event | None = None
         self._known: dict[int, Account] = {}
-        self._written: Future[None] = Future()
-        self._written.set_result(None)
+        self._written: Future[None] = _done(None)
         self.position = 0
 
     def catch_up(self, progress: Progress | None = None) -> None:
@@ -113,9 +113,11 @@ class Replay:
         """
         with ThreadPoolExecutor(max_workers=1) as server:
             found = server.submit(self._read)
-            while chunk := _whole(list(_checked(found.result(), self.position))):
+            while rows := found.result():
+                chunk = _whole(list(_checked(rows, self.position)))
                 self.position = chunk[-1].position
-                found = server.submit(self._read)
+                # What is booked meanwhile is for the next time: there may be no end to it.
+                found = server.submit(self._read) if len(rows) == CHUNK else _done([])
                 for _, events in groupby(chunk, key=attrgetter("server_day", "trading_day")):
                     self._book(list(events), server)
                 if progress is not None:
@@ -297,6 +299,12 @@ def compared(table: str, schema: str) -> Composed:
     """Give the rows of a table that must be the same after a rebuild."""
     rows = SQL(COMPARED.get(table, "TABLE {schema}.{table}"))
     return rows.format(schema=Identifier(schema), table=Identifier(table))
+
+
+def _done(result: Found) -> Future[Found]:
+    future: Future[Found] = Future()
+    future.set_result(result)
+    return future
 
 
 def _whole(chunk: list[Event]) -> list[Event]:
