@@ -16,10 +16,13 @@ from ledger.money import format_minor
 Body = dict[str, Any]
 
 
-@lru_cache(maxsize=4_096)
 def money(minor: int, digits: int) -> msgspec.Raw:
     """Give an amount as a JSON number with exactly the currency's digits."""
     return msgspec.Raw(format_minor(minor, digits).encode())
+
+
+_money_again = lru_cache(maxsize=4_096)(money)
+"""For operations, whose amounts and zeros come again and again; the figures of accounts do not."""
 
 
 def utc(instant: datetime) -> datetime:
@@ -65,12 +68,12 @@ def _leg(event: MoneyMoved, *, dry_run: bool) -> Body:
         "status": "dry_run" if dry_run else "accepted",
         "kind": event.kind,
         "login": event.login,
-        "amount": money(event.amount, digits),
+        "amount": _money_again(event.amount, digits),
         "currency": event.currency,
-        "newBalance": money(event.balance, digits),
-        "newCredit": money(event.credit, digits),
-        "balanceChange": money(event.balance_change, digits),
-        "creditChange": money(event.credit_change, digits),
+        "newBalance": _money_again(event.balance, digits),
+        "newCredit": _money_again(event.credit, digits),
+        "balanceChange": _money_again(event.balance_change, digits),
+        "creditChange": _money_again(event.credit_change, digits),
         "requestId": event.request_id,
         "reference": event.reference,
         "position": None if dry_run else event.position,
