@@ -162,12 +162,12 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _tell_start(self, port: int) -> None:
-        """Say to people where it serves, and to the log that it does."""
-        _greet(self._settings, port)
-        print(_of_seals(self._seal_key), flush=True)
+        """Say to the log that it serves, then to people where: who reads that finds the other."""
         told = {"ledger": self._settings.ledger, "host": self._settings.host, "port": port}
         sealed = self._seal_key is not None
         log.info("started", extra=fields(**told, sealed=sealed, version=VERSION, pid=os.getpid()))
+        _greet(self._settings, port)
+        print(_of_seals(self._seal_key), flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let followers go, and end."""
