@@ -7,7 +7,6 @@ What it needs of the read side it says in two small protocols; projections.batch
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Protocol
@@ -36,8 +35,8 @@ from ledger.wire import NO_PARAMS, Ended, Params, Prepared, Wire
 Statement = tuple[str, dict[str, Any]]
 
 CLOCK_RETRY_AFTER_S = 10
-QUIET_MAX_S = 1.0
-"""After so long without a word from the server it may be gone: a read finds out, and loses nothing."""
+DRAFT_MAX_S = 1.0
+"""A draft that is older is decided again: it could be of a day that is over."""
 
 MOVED = "FL001"
 """What the database calls it when an account or the log is not as a batch took it to be."""
@@ -124,6 +123,19 @@ class Views(Reads, Appends, Protocol):
     """Both sides of a batch."""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What a batch stands on: the end of the log, the definitions, and the batch that ends it, if ours."""
+
+    end: Head = Head()
+    definitions: Definitions = Definitions()
+    batch: Book | None = None
+
+    @classmethod
+    def after(cls, batch: Book) -> Standing:
+        """Give what stands once a batch is booked."""
+        return cls(batch.end, batch.definitions, batch)
+
+
 class Draft(msgspec.Struct, frozen=True):
     """A batch that is decided and packed: to be booked as it stands, right after the batch `upon`."""
 
@@ -155,8 +167,9 @@ class Transaction:
         self._meanwhile = meanwhile
         self._packer: RowPacker | None = None
         self._window: DayWindow | None = None
-        self._head = Head()
-        self.definitions = Definitions()
+        self._standing = Standing()
+        self._under_way: Standing | None = None
+        """What stands if the batch that is sent, and not answered yet, is booked."""
         self._reads = {name: Prepared(name, text) for name, text in views.read_sqls.items()}
         self._append_batch = Prepared(
             "append_batch", f"WITH {recorder.APPEND_LOG.strip()},\n{views.append_sql}, {recorder.AT_THE_HEAD}"
@@ -165,10 +178,6 @@ class Transaction:
         self._memory = Memory()
         self._undisturbed = False
         """Whether the last read met nobody else's events, and no request that was booked before."""
-        self._heard_at = 0.0
-        self._last: Book | None = None
-        self._under_way: Book | None = None
-        """The batch that is sent and not answered yet: what is decided now comes after it."""
         self.booking = False
         """Whether the batch has come so far that it may be booked, whatever happens to the connection."""
         self.booked: Sequence[Event] = ()
@@ -183,15 +192,18 @@ class Transaction:
         """Forget what another connection knew; take this one's row types, and the definitions."""
         self._packer = recorder.entry_packer(row_types)
         self._views.prepare(row_types)
-        self._head = Head()
         self._memory.forget()
         self._undisturbed = False
-        self._last = None
         self.confirmed = 0
-        self.definitions = await self._views.load_definitions(connection)
+        self._standing = Standing(definitions=await self._views.load_definitions(connection))
         self._wire = Wire(connection, meanwhile=self._meanwhile)
         own = [_BEGIN, _LOCK, *self._reads.values(), self._append_batch, _COMMIT, _TOUCH_WAL, _ROLLBACK]
         await self._wire.prepare(own)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions as of the last batch."""
+        return self._standing.definitions
 
     @property
     def under_way(self) -> bool:
@@ -212,8 +224,6 @@ class Transaction:
         except BaseException:
             self._memory.forget()
             raise
-        finally:
-            self._heard_at = time.monotonic()
 
     def may_know(self, requests: Sequence[Request]) -> bool:
         """Tell whether these are of the kind that is decided on what is remembered."""
@@ -234,7 +244,7 @@ class Transaction:
     def _holds(self, draft: Draft) -> bool:
         """Tell whether a draft comes right after the batch that it was decided upon, and in time."""
         age = self._now() - draft.book.moment.recorded_at
-        return draft.upon is self._last and age.total_seconds() < QUIET_MAX_S
+        return draft.upon is self._standing.batch and age.total_seconds() < DRAFT_MAX_S
 
     async def _book_draft(self, connection: AsyncConnection[Any], draft: Draft) -> bool:
         """Book a draft; nothing is booked where it turns out that more is so than was remembered."""
@@ -252,36 +262,36 @@ class Transaction:
         """Give what a read would bring, where it is known; the database sees a request that is not new."""
         if not (self._sure and _to_be_booked(batch) and self._views.only_accounts(requests)):
             return None
-        upon = {} if self._under_way is None else self._under_way.accounts
+        upon = {} if self._base.batch is None else self._base.batch.accounts
         logins = (login for request in requests for login in logins_of(request.command))
         accounts = self._memory.accounts(logins, upon)
         if accounts is None or self.too_early:
             return None
-        return BatchRead(position=self._end.position, accounts=accounts, accounts_table=self._memory.table)
+        return BatchRead(
+            position=self._base.end.position, accounts=accounts, accounts_table=self._memory.table
+        )
 
     @property
     def _sure(self) -> bool:
         """Whether the server is there, and nobody else books, as far as can be known without asking."""
-        return self._undisturbed and (self.under_way or self._heard_lately())
-
-    def _heard_lately(self) -> bool:
-        return time.monotonic() - self._heard_at < QUIET_MAX_S and self._on_wire.quiet()
+        return self._undisturbed and (self.under_way or self._on_wire.quiet())
 
     @property
-    def _end(self) -> Head:
-        """The end of the log, with the batch that is under way."""
-        return self._head if self._under_way is None else self._under_way.end
+    def _base(self) -> Standing:
+        """What the next batch stands on."""
+        return self._under_way or self._standing
 
     async def _run_read(
         self, connection: AsyncConnection[Any], batch: Sequence[Ticket]
     ) -> list[list[Outcome]]:
         requests = _requests(batch)
         read = await self._read(requests)
-        self._undisturbed = read.position == self._head.position and not read.requests
+        self._undisturbed = read.position == self._standing.end.position and not read.requests
         if read.definitions_position != self.definitions.position:
-            self.definitions = await self._views.load_definitions(connection)
-        begins = self.definitions.simulated_from is None and not read.login_max and _simulates(requests)
+            anew = await self._views.load_definitions(connection)
+            self._standing = msgspec.structs.replace(self._standing, definitions=anew)
         self._reach(read)
+        begins = self.definitions.simulated_from is None and not read.login_max and _simulates(requests)
         if self.too_early and not begins:
             return await self._turn_away(batch)
         book = self._book(read, requests, begins=begins)
@@ -331,7 +341,7 @@ class Transaction:
         return read
 
     def _book(self, read: BatchRead, requests: Sequence[Request], *, begins: bool) -> Book:
-        definitions = self.definitions if self._under_way is None else self._under_way.definitions
+        definitions = self._base.definitions
         moment = self._moment(definitions, begins=begins)
         return Book(
             moment=moment,
@@ -350,7 +360,7 @@ class Transaction:
             symbols=read.symbols,
             figures=read.figures,
             login_max=read.login_max,
-            previous=self._end.last,
+            previous=self._base.end.last,
         )
 
     def _moment(self, definitions: Definitions, *, begins: bool) -> Moment:
@@ -359,15 +369,15 @@ class Transaction:
         clock = definitions.clock
         if self._window is None or self._window.clock != clock or not self._window.contains(now):
             self._window = DayWindow.of(clock, now)
-        return moment_after(Head() if begins else self._end, now, self._window)
+        return moment_after(Head() if begins else self._base.end, now, self._window)
 
     def _reach(self, read: BatchRead) -> None:
-        """Take note of the head, where another process has moved it."""
+        """Take note of where the log stands, where another process has moved it."""
         self._memory.move(read.position, read.accounts_table)
-        if read.position != self._head.position:
+        if read.position != self._standing.end.position:
             assert read.head is not None
             last = read_event(read.head, topic="", position=read.position)
-            self._head = Head(read.position, moment_of(last))
+            self._standing = Standing(Head(read.position, moment_of(last)), self.definitions)
             self.last_recorded = last.recorded_at
 
     def _drafted(
@@ -377,8 +387,7 @@ class Transaction:
         params = self._views.append_params(book, before, table=table)
         params["entries"] = recorder.entries(self._packer, book.booked)
         params["head"] = int8(book.head)
-        upon = self._last if self._under_way is None else self._under_way
-        return Draft(book, outcomes, params, self._views.rare(book), upon)
+        return Draft(book, outcomes, params, self._views.rare(book), self._base.batch)
 
     async def _append(self, connection: AsyncConnection[Any], draft: Draft, *, began: bool) -> None:
         book = draft.book
@@ -387,17 +396,17 @@ class Transaction:
         for statement, values in draft.rare:
             await connection.execute(statement.encode(), values)
         beginning = () if draft.rare or began else _BEGINNING
-        self._under_way = book
+        standing = Standing.after(book)
+        self._under_way = standing
         try:
             await self._commit(connection, *beginning, (self._append_batch, draft.params))
         finally:
             self._under_way = None
-        self._last, self._head = book, book.end
-        self._memory.keep(book.accounts, book.end.position)
-        self.definitions = book.definitions
+        self._standing = standing
+        self._memory.keep(book.accounts, standing.end.position)
         self.booked = book.booked
         self.last_recorded = book.moment.recorded_at
-        self.confirmed = book.end.position
+        self.confirmed = standing.end.position
 
     async def _commit(self, connection: AsyncConnection[Any], *last: tuple[Prepared, Params]) -> None:
         """Run the last statements and commit; a commit waits for what was committed before it, too."""

@@ -213,21 +213,19 @@ def changed(book: Book, before: dict[int, Account]) -> list[Account]:
 
 
 def _looks_beside_accounts(request: Request) -> bool:
-    """Tell whether a decision looks beyond accounts; that ids and references are new, their keys hold too."""
-    command = request.command
-    return (
-        not isinstance(command, Note)
-        or isinstance(command, _TAKES_MONEY)
-        or (isinstance(command, Correct) and command.corrects is not None)
-        or request.caller.access.amount_day_max is not None
-    )
+    """Tell whether a decision looks beyond accounts; that a reference is new, its key holds too."""
+    return _takes_money(request.command) or _looks_at_more(request)
 
 
 def _looks_further(request: Request) -> bool:
+    return _looks_at_more(request) or getattr(request.command, "reference", None) is not None
+
+
+def _looks_at_more(request: Request) -> bool:
+    """Tell whether a decision looks at operations, limits or definitions' streams."""
     command = request.command
     return (
         not isinstance(command, Note)
-        or command.reference is not None
         or (isinstance(command, Correct) and command.corrects is not None)
         or request.caller.access.amount_day_max is not None
     )

@@ -276,10 +276,10 @@ def superuser_url(data: Path) -> str:
     return EmbeddedPostgres(data).url()
 
 
-def rows(url: str, query: str, *, ledger: str = "main") -> list[tuple[object, ...]]:
+def rows(url: str, query: str, *values: object, ledger: str = "main") -> list[tuple[object, ...]]:
     """Run a statement in a ledger's schema as superuser; give its rows."""
     with psycopg.connect(url, autocommit=True, options=f"-c search_path=ledger_{ledger}") as connection:
-        cursor = connection.execute(query.encode())
+        cursor = connection.execute(query.encode(), values or None)
         return cursor.fetchall() if cursor.description else []
 
 

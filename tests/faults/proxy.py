@@ -144,6 +144,7 @@ class Proxy:
     async def _cut(self) -> None:
         for pair in self._pairs:
             pair.abort()
+        await asyncio.sleep(0)  # sockets are closed in the loop's next turn
 
     async def _end(self) -> None:
         await self._take(REFUSING)

@@ -77,6 +77,12 @@ class Shop:
         """Open a client of the first service."""
         return self.service.client(self.key)
 
+    @property
+    def deposits(self) -> list[str]:
+        """The request ids of deposits that are booked, and will be sent again, alone, at the end."""
+        alone = [call.orders[0] for call in self._calls if call.way == "single"]
+        return [order.request_id for order in alone if order.op == "deposit"]
+
     def open_account(self) -> int:
         """Open an account beside those that clients deal with; give its login."""
         login = self._logins[-1] + 1

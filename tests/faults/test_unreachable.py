@@ -72,3 +72,17 @@ def test_a_service_that_can_read_and_not_book_is_not_ready_and_is_again_by_itsel
             relay.take(CLEAR)
             within(HANG_S, lambda: client.get("/readyz").status_code == 200)
         service.stop()
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_was_cut_between_two_deposits_is_replaced_unnoticed(
+    ledger: LedgerUnderTest,
+) -> None:
+    with before_database(ledger.database_url) as (proxy, through):
+        async with LedgerUnderTest(through, ledger.name).desk() as desk:
+            await desk.book(define_group())
+            await desk.book(open_account(1001))
+            await desk.book(deposit(1))
+            proxy.cut()
+            assert await desk.code(deposit(2)) == "booked"
+            assert len(desk.connections) == 2
