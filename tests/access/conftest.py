@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Caller, Served, define_groups
+from tests.api.served import Caller, Served, define_groups, serving
 from tests.conftest import _database
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ def shared_url(server_url: str, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def served(shared_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a service on it; it must end cleanly, have met no fault and no trouble."""
-    service = Served(shared_url, tmp_path_factory.mktemp("access") / "log")
-    yield service
-    assert service.stop() == 0
+    with serving(shared_url, tmp_path_factory.mktemp("access") / "log") as service:
+        yield service
     assert service.troubles == []
 
 

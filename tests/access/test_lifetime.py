@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from tests.access.keychain import make_a_key
-from tests.api.served import Caller, Served, number
+from tests.api.served import Caller, Served, number, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +39,8 @@ def processes(
 ) -> Iterator[list[Served]]:
     """Yield two services of one ledger."""
     log: Path = tmp_path_factory.mktemp("other") / "log"
-    other = Served(shared_url, log)
-    yield [served, other]
-    assert other.stop() == 0
+    with serving(shared_url, log) as other:
+        yield [served, other]
     assert other.troubles == []
 
 

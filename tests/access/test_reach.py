@@ -22,7 +22,7 @@ from tests.access.questions import (
 )
 from tests.access.router import Route
 from tests.access.world import GROUP_NEEDLES, Person, World, live, settle, trade
-from tests.api.served import Caller, Served, number
+from tests.api.served import Caller, Served, number, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a service in whose ledger nothing happens but here."""
-    service = Served(database_url, tmp_path_factory.mktemp("reach") / "log")
-    yield service
-    assert service.stop() == 0
+    with serving(database_url, tmp_path_factory.mktemp("reach") / "log") as service:
+        yield service
     assert service.troubles == []
 
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from projections import install
-from tests.api.served import Caller, Served, define_groups
+from tests.api.served import Caller, define_groups, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.api.served import Served
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +25,8 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(database_url: str, log_file: Path) -> Iterator[Served]:
     """Yield a service on the module's database; it must end cleanly and have met no fault."""
-    service = Served(database_url, log_file)
-    yield service
-    assert service.stop() == 0
-    assert service.faults == 0, service.logged
+    with serving(database_url, log_file) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,7 @@ def nobody(served: Served) -> Caller:
 def served_elsewhere(database_url: str, log_file: Path) -> Iterator[Caller]:
     """Yield a caller of another ledger in the same database, served beside the first."""
     install.migrate(database_url, "elsewhere")
-    service = Served(database_url, log_file, ledger="elsewhere")
-    caller = service.caller()
-    assert caller.put("/groups/standard", {"currency": "USD"}).status == 200
-    yield caller
-    assert service.stop() == 0
+    with serving(database_url, log_file, ledger="elsewhere") as service:
+        caller = service.caller()
+        assert caller.put("/groups/standard", {"currency": "USD"}).status == 200
+        yield caller

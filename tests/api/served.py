@@ -25,7 +25,7 @@ from tests.drive import LedgerUnderTest
 from tests.service import troubles_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 30
@@ -210,7 +210,6 @@ class Served:
                 text=True,
             )
         self.said = ""
-        self.faults_known = 0
         self.url = self._greeting()
 
     def _greeting(self) -> str:
@@ -238,11 +237,8 @@ class Served:
 
     @property
     def faults(self) -> int:
-        """How many requests met a fault of the service's own, beside those that a test knows of."""
-        return (
-            len(re.findall("met a fault|could not be decided|tickets failed|Task exception", self.logged))
-            - self.faults_known
-        )
+        """How many requests met a fault of the service's own."""
+        return len(re.findall("met a fault|could not be decided|tickets failed|Task exception", self.logged))
 
     @property
     def last_position(self) -> int:
@@ -277,6 +273,17 @@ class Served:
     def caller(self, role: str = "admin", *options: str) -> Caller:
         """Give a caller with a new key."""
         return Caller(self, self.key(role, *options))
+
+
+@contextlib.contextmanager
+def serving(database_url: str, log: Path, *options: str, ledger: str = "main") -> Iterator[Served]:
+    """Lend a service; it must end cleanly and have met no fault."""
+    service = Served(database_url, log, *options, ledger=ledger)
+    try:
+        yield service
+    finally:
+        assert service.stop() == 0
+    assert service.faults == 0, service.logged
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> float:

@@ -17,7 +17,7 @@ from api.followers import Tail
 from api.middleware import introduce
 from api.service import Service
 from projections.accounts import PERSONAL
-from tests.api.served import BOUND_S, Caller, Served, new_id, number, within
+from tests.api.served import BOUND_S, Caller, Served, new_id, number, serving, within
 from tests.drive import HANG_S, settled
 from tests.mirror import Item, Mirror
 
@@ -125,8 +125,7 @@ class TestWaiting:
     def test_what_another_process_books_is_found(
         self, database_url: str, admin: Caller, tmp_path: Path
     ) -> None:
-        other = Served(database_url, tmp_path / "log")
-        try:
+        with serving(database_url, tmp_path / "log") as other:
             login, after = admin.open(), end(admin.served)
             with ThreadPoolExecutor(1) as threads:
                 waiting = threads.submit(mirror_of(admin).page, after=after, wait=30, timeout=20)
@@ -134,8 +133,6 @@ class TestWaiting:
                 booked = Caller(other, admin.key).booked("deposit", login=login, amount=1)
                 [item] = waiting.result().events
             assert item.operation_id == booked["operationId"]
-        finally:
-            assert other.stop() == 0
 
     def test_a_key_that_dies_meanwhile_is_told_of_nothing_but_its_death(
         self, served: Served, admin: Caller

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from api.clocks import real_now
-from tests.api.served import BOUND_S, Caller, Served, new_id, within
+from tests.api.served import BOUND_S, Caller, Served, new_id, serving, within
 from tests.api.test_metrics import value
 from tests.drive import Clock, LedgerUnderTest
 from tests.make import define_group, deposit, open_account
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from ledger.commands import Command
@@ -87,12 +86,7 @@ def test_a_service_does_not_start_with_a_clock_that_is_far_behind(
         tolerant.command("keys", "revoke", key.split("_")[1])  # a key can be ended whatever the clock says
 
 
-@contextmanager
-def served_from(ledger: LedgerUnderTest, log: Path, *, tolerance: int) -> Iterator[Served]:
+def served_from(ledger: LedgerUnderTest, log: Path, *, tolerance: int) -> AbstractContextManager[Served]:
     """Serve a ledger by a service that lets its clock be so many seconds behind."""
     options = ("--clock-tolerance", str(tolerance))
-    service = Served(ledger.database_url, log, *options, ledger=ledger.name)
-    try:
-        yield service
-    finally:
-        assert service.stop() == 0
+    return serving(ledger.database_url, log, *options, ledger=ledger.name)

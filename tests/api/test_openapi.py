@@ -16,7 +16,7 @@ from api.service import Service
 from api.shapes.routes import ANSWERS
 from projections.accounts import STRUCTURE
 from projections.history_csv import COLUMNS
-from tests.api.served import Caller, Served, new_id
+from tests.api.served import Caller, new_id, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +35,8 @@ def document(nobody: Caller) -> Any:
 @pytest.fixture(scope="module")
 def mounted(database_url: str, log_file: Path, admin: Caller) -> Iterator[Caller]:
     """Serve the same ledger under another base path."""
-    served = Served(database_url, log_file, "--base-path", BASE)
-    yield Caller(served, admin.key)
-    assert served.stop() == 0
+    with serving(database_url, log_file, "--base-path", BASE) as service:
+        yield Caller(service, admin.key)
 
 
 def operations(database_url: str) -> list[tuple[str, str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.served import Answer, Caller, Served, define_groups, new_id, number
+from tests.api.served import Answer, Caller, Served, define_groups, new_id, number, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -461,9 +461,8 @@ class TestReferences:
 @pytest.fixture(scope="module")
 def lenient(database_url: str, log_file: Path, admin: Caller) -> Iterator[Caller]:
     """Serve the same ledger for published clients, which send no request ids."""
-    served = Served(database_url, log_file, "--request-id", "optional")
-    yield Caller(served, admin.key)
-    assert served.stop() == 0
+    with serving(database_url, log_file, "--request-id", "optional") as service:
+        yield Caller(service, admin.key)
 
 
 class TestRequestIdsOptional:
@@ -491,17 +490,15 @@ class TestRequestIdsOptional:
 def test_two_services_on_one_ledger_apply_a_request_once(
     admin: Caller, database_url: str, log_file: Path
 ) -> None:
-    other = Served(database_url, log_file)
-    beside = Caller(other, admin.key)
     body, ids = {"login": admin.open(), "amount": 3}, [new_id() for _ in range(20)]
-    calls = [(caller, request_id) for request_id in ids for caller in (admin, beside)]
-    with ThreadPoolExecutor(8) as pool:
+    with serving(database_url, log_file) as other, ThreadPoolExecutor(8) as pool:
+        beside = Caller(other, admin.key)
+        calls = [(caller, request_id) for request_id in ids for caller in (admin, beside)]
         answers = list(
             pool.map(lambda call: call[0].post("/balances/deposit", body, request_id=call[1]), calls)
         )
     assert sorted(answer.status for answer in answers) == [201] * 20 + [409] * 20
     assert admin.held(body["login"])[0] == number("60.00")
-    assert other.stop() == 0
 
 
 def test_groups_defined_twice_stay_the_same(admin: Caller) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from projections import install
-from tests.api.served import BOUND_S, ROOT, Caller, Served, number, within
+from tests.api.served import BOUND_S, ROOT, Caller, Served, number, serving, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +45,9 @@ class Timeline:
     def at(self, instant: str | None) -> Iterator[Caller]:
         """Serve from an instant on, or from where the ledger stopped."""
         options = [] if instant is None else ["--simulate-from", instant]
-        served = Served(*self._where, *options, ledger=self._ledger)
-        self._key = self._key or served.key()
-        try:
-            yield Caller(served, self._key)
-        finally:
-            assert served.stop() == 0
+        with serving(*self._where, *options, ledger=self._ledger) as service:
+            self._key = self._key or service.key()
+            yield Caller(service, self._key)
 
     @contextmanager
     def first(self, instant: str, clock: dict[str, str]) -> Iterator[Caller]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Caller, Served, define_groups
+from tests.api.served import Caller, Served, define_groups, serving
 from tests.console.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a service on the module's database; it must end cleanly and have met no fault."""
-    service = Served(database_url, tmp_path_factory.mktemp("console") / "log")
-    yield service
-    assert service.stop() == 0
-    assert service.faults == 0, service.logged
+    with serving(database_url, tmp_path_factory.mktemp("console") / "log") as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

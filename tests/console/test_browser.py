@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from projections.accounts import STRUCTURE
-from tests.api.served import Served, number, within
+from tests.api.served import Served, number, serving, within
 from tests.browser import BOUND_MS, chromium, needs_chromium
 from tests.console.broker import NAME, Broker, live
 from tests.drive import LedgerUnderTest
@@ -40,10 +40,8 @@ def broker(database_url: str) -> Broker:
 @pytest.fixture(scope="module")
 def served(broker: Broker, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a service on the broker's ledger."""
-    service = Served(database_url, tmp_path_factory.mktemp("browser") / "log")
-    yield service
-    assert service.stop() == 0
-    assert service.faults == 0, service.logged
+    with serving(database_url, tmp_path_factory.mktemp("browser") / "log") as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Caller, Served, number, within
+from tests.api.served import Caller, Served, number, serving, within
 from tests.console.broker import FORMULA, LONG, NAME, Broker, live
 from tests.console.files import csv_rows, pdf_pages, pdf_text, workbook_formulas, workbook_rows
 from tests.drive import LedgerUnderTest
@@ -30,10 +30,8 @@ def broker(database_url: str) -> Broker:
 @pytest.fixture(scope="module")
 def served(broker: Broker, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a service on the broker's ledger."""
-    service = Served(database_url, tmp_path_factory.mktemp("pages") / "log")
-    yield service
-    assert service.stop() == 0
-    assert service.faults == 0, service.logged
+    with serving(database_url, tmp_path_factory.mktemp("pages") / "log") as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

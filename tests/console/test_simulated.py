@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Served, define_groups
+from tests.api.served import Served, define_groups, serving
 from tests.console.files import pdf_pages, pdf_text
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield a service whose clock was set going in the past."""
     log = tmp_path_factory.mktemp("simulated") / "log"
-    service = Served(database_url, log, "--simulate-from", "2026-03-02T08:00:00Z")
-    yield service
-    assert service.stop() == 0
-    assert service.faults == 0, service.logged
+    with serving(database_url, log, "--simulate-from", "2026-03-02T08:00:00Z") as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +76,7 @@ def test_a_real_ledger_does_not_say_so(
     another_service: Callable[..., Served], arrive: Callable[..., Visitor], served: Served
 ) -> None:
     served.command("ledgers", "create", "real")
-    real = Served(served.database_url, served.log.with_name("real"), ledger="real")
-    try:
+    with serving(served.database_url, served.log.with_name("real"), ledger="real") as real:
         visitor = arrive(real)
         visitor.sign_in(real.key())
         assert "imulated" not in visitor.get("/accounts").text
-    finally:
-        assert real.stop() == 0

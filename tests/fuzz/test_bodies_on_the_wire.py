@@ -10,15 +10,13 @@ import pytest
 
 from api.bodies import BODY_MAX, BULK_BODY_MAX
 from tests.described import described
-from tests.fuzz.wire import Answer, Wire, chunked, memory_mib
+from tests.fuzz.wire import DEPOSIT, ONE, Answer, Wire, booked, chunked, memory_mib, named
 from tests.service import Service, service_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEPOSIT = b"POST /balances/deposit"
 BATCH = b"POST /balances/batch"
-ONE = b'{"login":1001,"amount":1}'
 BULK = {"/balances/batch", "/feed/quotes", "/feed/positions", "/feed/deals", "/feed/online"}
 WITH_BODY = [
     (f"{method.upper()} {path}", BULK_BODY_MAX if path in BULK else BODY_MAX)
@@ -42,23 +40,6 @@ def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield service
         service.stop()
         assert "Traceback" not in service.logged()
-
-
-@pytest.fixture(scope="module")
-def wire(service: Service) -> Wire:
-    """Give a caller's wire to a ledger with one account."""
-    wire = Wire(service.url, service.key())
-    assert wire.call(b"PUT /groups/standard", b'{"currency":"USD"}').status == 200
-    assert wire.call(b"POST /users", b'{"login":1001,"group":"standard"}').status == 201
-    return wire
-
-
-def named(name: str) -> bytes:
-    return b"x-request-id: wire:%b\r\n" % name.encode()
-
-
-def booked(wire: Wire, name: str) -> bool:
-    return wire.call(b"GET /requests/wire:%b" % name.encode()).status == 200
 
 
 # Size.

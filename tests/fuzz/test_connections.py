@@ -14,14 +14,12 @@ import pytest
 
 from api.connections import HEAD_MAX
 from tests.described import METHODS, described
-from tests.fuzz.wire import Wire, chunked, closed, memory_mib, read_answer
+from tests.fuzz.wire import DEPOSIT, ONE, Wire, booked, chunked, closed, memory_mib, named, read_answer
 from tests.service import BOUND_S, ROOT, Service, rows, service_on, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEPOSIT = b"POST /balances/deposit"
-ONE = b'{"login":1001,"amount":1}'
 DRIP_S = 0.05
 METHODS_OF = {
     path: {method.upper() for method in METHODS if method in item}
@@ -36,23 +34,6 @@ def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield service
         service.stop()
         assert service.troubles() == []
-
-
-@pytest.fixture(scope="module")
-def wire(service: Service) -> Wire:
-    """Give a caller's wire to a ledger with one account."""
-    wire = Wire(service.url, service.key())
-    assert wire.call(b"PUT /groups/standard", b'{"currency":"USD"}').status == 200
-    assert wire.call(b"POST /users", b'{"login":1001,"group":"standard"}').status == 201
-    return wire
-
-
-def named(name: str) -> bytes:
-    return b"x-request-id: wire:%b\r\n" % name.encode()
-
-
-def booked(wire: Wire, name: str) -> bool:
-    return wire.call(b"GET /requests/wire:%b" % name.encode()).status == 200
 
 
 # Methods.

@@ -15,6 +15,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DEPOSIT = b"POST /balances/deposit"
+ONE = b'{"login":1001,"amount":1}'
 BOUND_S = 60.0
 PIECE = 1 << 20
 
@@ -124,3 +126,13 @@ def memory_mib(pid: int) -> tuple[int, int]:
     assert now is not None
     assert most is not None
     return int(now[1]) // 1024, int(most[1]) // 1024
+
+
+def named(name: str) -> bytes:
+    """Write the header that names a request."""
+    return b"x-request-id: wire:%b\r\n" % name.encode()
+
+
+def booked(wire: Wire, name: str) -> bool:
+    """Tell whether a request of that name is booked."""
+    return wire.call(b"GET /requests/wire:%b" % name.encode()).status == 200

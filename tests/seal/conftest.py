@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.served import Caller, Served, define_groups
+from tests.api.served import Caller, Served, define_groups, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +22,8 @@ def seal_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(database_url: str, seal_key: Path) -> Iterator[Served]:
     """Yield a service that seals; it must end cleanly and have met no fault."""
-    service = Served(database_url, seal_key.with_name("log"), "--seal-key", str(seal_key))
-    yield service
-    assert service.stop() == 0
-    assert service.faults == 0, service.logged
+    with serving(database_url, seal_key.with_name("log"), "--seal-key", str(seal_key)) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
