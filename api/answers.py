@@ -70,7 +70,7 @@ def _leg(event: MoneyMoved, *, dry_run: bool) -> Body:
         "login": event.login,
         "amount": _money_again(event.amount, digits),
         "currency": event.currency,
-        "newBalance": _money_again(event.balance, digits),
+        "newBalance": money(event.balance, digits),
         "newCredit": _money_again(event.credit, digits),
         "balanceChange": _money_again(event.balance_change, digits),
         "creditChange": _money_again(event.credit_change, digits),
