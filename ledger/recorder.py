@@ -30,9 +30,9 @@ log AS (
 )
 """
 AT_THE_HEAD: LiteralString = """
-require(
-    (SELECT coalesce(max(notification_id), 0) FROM ledger_events) = %(head)s, 'the log moved under the batch'
-)
+CASE WHEN (SELECT coalesce(max(notification_id), 0) FROM ledger_events) = %(head)s THEN NULL
+    ELSE require(false, 'the log moved under the batch')
+END
 """
 _INSERT: LiteralString = """
 INSERT INTO ledger_events (notification_id, originator_id, originator_version, topic, state, leaf_hash)
