@@ -21,14 +21,14 @@ from bench import machine, served
 from bench.caller import Caller
 from bench.ground import CURRENCY, GROUP, LOGIN_FIRST, Ground, Ledger, book, carry_out, deposit, ground
 from bench.process import memory
-from bench.sample import Plan, Spread, alternately, percentile
+from bench.sample import FULL, Spread, alternately, percentile
 from bench.served import Served
 from ledger.commands import DefineGroup, OpenAccount
 from ledger.writer import BULK_MAX
 from projections.rebuild import rebuild
 
 SIZES: Final = ((10_000, 100_000), (100_000, 1_000_000), (1_000_000, 10_000_000))
-PLAN: Final = Plan(rounds=5, seconds=3.0, accounts=0)
+PLAN: Final = msgspec.structs.replace(FULL, rounds=5)
 CALLS: Final = 100
 BEFORE: Final = "2026-11-20T00:00:00Z"
 TABLES: Final = ["ledger_events", "requests", "history", "accounts", "profiles"]
@@ -106,6 +106,7 @@ def _over_http(sizes: list[Size]) -> dict[str, Row]:
             rounds = alternately(PLAN, *(_side(measure, size, service) for size, service in pairs))
             rows[name] = [str(Spread.of(side)) for side in zip(*rounds, strict=True)]
             print(f"{name}: {rows[name]}", flush=True)
+        rows["WAL of such batches, bytes an event"] = [_wal(size, service) for size, service in pairs]
         rows["memory of the service after it, MB"] = [
             f"{memory(service.pid).resident:.1f}" for service in services
         ]
@@ -135,6 +136,19 @@ def _batches(size: Size, service: Served) -> float:
         connections=2, seconds=PLAN.seconds, what="batch", size=BULK_MAX, logins=logins
     )
     return answered.rate
+
+
+def _wal(size: Size, service: Served) -> str:
+    """Give what batches to any account write to the log of PostgreSQL, pages written in full among it."""
+    written, events = _written(size.ledger), size.ledger.length()
+    _batches(size, service)
+    return f"{(_written(size.ledger) - written) / (size.ledger.length() - events):,.0f}"
+
+
+def _written(ledger: Ledger) -> int:
+    with psycopg.connect(ledger.superuser) as connection:
+        row: Any = connection.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchone()
+    return int(row[0])
 
 
 def _asking(path: Callable[[random.Random, Size], str]) -> Measure:
@@ -173,19 +187,18 @@ MEASURES: Final[dict[str, Measure]] = {
 
 
 def _stored(sizes: list[Size]) -> dict[str, Row]:
-    found = [_bytes(size.ledger) for size in sizes]
     events = [size.ledger.length() for size in sizes]
-    return {
-        "disk, GB": [f"{stored / 1e9:.2f}" for stored in found],
-        "disk, bytes an event": [
-            f"{stored / number:,.0f}" for stored, number in zip(found, events, strict=True)
-        ],
-    }
+    rows = {"disk, GB": [f"{_bytes(size.ledger, *TABLES) / 1e9:.2f}" for size in sizes]}
+    for table in TABLES:
+        found = [_bytes(size.ledger, table) / number for size, number in zip(sizes, events, strict=True)]
+        rows[f"of it {table}, bytes an event"] = [f"{stored:,.0f}" for stored in found]
+    return rows
 
 
-def _bytes(ledger: Ledger) -> int:
+def _bytes(ledger: Ledger, *tables: str) -> int:
+    """Give what tables take with their indexes."""
     with psycopg.connect(ledger.superuser) as connection:
-        row: Any = connection.execute(_BYTES.encode(), [TABLES]).fetchone()
+        row: Any = connection.execute(_BYTES.encode(), [list(tables)]).fetchone()
     return int(row[0])
 
 
