@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = (
     *("api.md", "architecture.md", "console.md", "decisions.md", "glossary.md", "operations.md"),
-    *("integration.md", "reliability.md", "reporting.md"),
+    *("integration.md", "reliability.md", "reporting.md", "scale.md"),
 )
 PACKAGES = ("ledger", "projections", "api")
 
