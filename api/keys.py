@@ -6,15 +6,17 @@ as a hash keyed by ledger and id; the check catches a mistyped key without a loo
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -25,6 +27,9 @@ from ledger.money import Amount, parse_amount_text
 from ledger.refusals import Unauthorized
 
 CACHE_S: Final = 1.0
+AHEAD_S: Final = 0.5
+"""How long before its second is over a key in use is looked at anew, so that nobody waits for that."""
+
 CACHE_MAX: Final = 10_000
 _KEY = re.compile(r"fl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
 _KEY_IN_TEXT = re.compile(_KEY.pattern.encode())
@@ -104,51 +109,81 @@ def key_of(row: tuple[Any, ...]) -> Key:
     )
 
 
+class Verified(NamedTuple):
+    """A key as it was seen, and until when that is believed."""
+
+    until: float
+    key: Key
+
+
+Look = Callable[[], Coroutine[Any, Any, Key]]
+
+
 class KeyRing:
-    """Checks presented keys; what it has verified it believes for at most one second."""
+    """Checks presented keys; what it has verified it believes for at most one second.
+
+    One look is for all who ask meanwhile; it runs to its end even if they go away.
+    """
 
     def __init__(self, ledger: str, load: Callable[[str], Awaitable[Key | None]]) -> None:
         self._ledger = ledger
         self._load = load
-        self._verified: dict[bytes, tuple[float, Key]] = {}
+        self._verified: dict[bytes, Verified] = {}
+        self._looks: dict[bytes, asyncio.Task[Verified]] = {}
 
     async def check(self, authorization: bytes | None) -> Key:
         """Give the living key that an Authorization header presents, or refuse with the reason."""
         if authorization is None:
             raise Unauthorized("key_missing", "an Authorization header with a Bearer key is needed")
         digest = hashlib.sha256(authorization).digest()
-        known = self._verified.get(digest)
-        if known is None or known[0] < time.monotonic():
-            known = await self._verify(authorization)
-            self._remember(digest, known)
-        return _living(known[1])
+        return _living(await self._believed(digest, partial(self._verify, authorization)))
 
     async def still(self, key_id: str) -> Key:
         """Give the key that proved itself before, where it still lives; a look at it is believed as long."""
-        name = key_id.encode()
-        known = self._verified.get(name)
-        if known is None or known[0] < time.monotonic():
-            until, key = time.monotonic() + CACHE_S, await self._load(key_id)
-            if key is None:
-                raise _unknown()
-            known = until, key
-            self._remember(name, known)
-        return _living(known[1])
+        return _living(await self._believed(key_id.encode(), partial(self._look, key_id)))
 
-    async def _verify(self, authorization: bytes) -> tuple[float, Key]:
-        until = time.monotonic() + CACHE_S
+    async def _believed(self, name: bytes, look: Look) -> Key:
+        known, now = self._verified.get(name), time.monotonic()
+        while known is None or known.until < now:  # a look that began too long ago tells nothing either
+            known = await asyncio.shield(self._looks.get(name) or self._begin(name, look))
+        if known.until < now + AHEAD_S and name not in self._looks:
+            self._begin(name, look)
+        return known.key
+
+    def _begin(self, name: bytes, look: Look) -> asyncio.Task[Verified]:
+        task = self._looks[name] = asyncio.create_task(_verified(look), name="key-ring")
+        task.add_done_callback(partial(self._end, name))
+        return task
+
+    def _end(self, name: bytes, task: asyncio.Task[Verified]) -> None:
+        """Remember what was verified; where a look failed, the next who asks has another."""
+        del self._looks[name]
+        if task.cancelled() or task.exception() is not None:
+            return
+        if len(self._verified) >= CACHE_MAX:
+            self._verified.clear()
+        self._verified[name] = task.result()
+
+    async def _verify(self, authorization: bytes) -> Key:
         key_id, secret = _parse(authorization)
         key = await self._load(key_id)
         presented = secret_hash(self._ledger, key_id, secret)
         proved = hmac.compare_digest(presented, _NOBODYS_HASH if key is None else key.secret_hash)
         if key is None or not proved:
             raise _unknown()
-        return until, key
+        return key
 
-    def _remember(self, digest: bytes, known: tuple[float, Key]) -> None:
-        if len(self._verified) >= CACHE_MAX:
-            self._verified.clear()
-        self._verified[digest] = known
+    async def _look(self, key_id: str) -> Key:
+        key = await self._load(key_id)
+        if key is None:
+            raise _unknown()
+        return key
+
+
+async def _verified(look: Look) -> Verified:
+    """Look at a key; what is seen is believed from the look's beginning on."""
+    until = time.monotonic() + CACHE_S
+    return Verified(until, await look())
 
 
 def _unknown() -> Unauthorized:
