@@ -6,6 +6,9 @@ WORKERS ?= auto
 VENV := .venv
 INSTALLED := $(VENV)/installed
 LOCK_VENV := build/lock
+PEER_LOCK := bench/hordak/requirements.lock
+COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platform linux --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test soak check lock bench demo-bank clean venv-module
@@ -36,13 +39,12 @@ bench: setup ## Measure every speed claim; QUICK=1 for a first look
 demo-bank: setup ## Feed 25,170 real bank operations to the running service; ARGS go to bench/demo_bank.py
 	@exec $(VENV)/bin/python -m bench.demo_bank --data $(DATA) $(ARGS)
 
-lock: ## Resolve requirements.lock anew, keeping its pins where they fit; ARGS=--upgrade takes the newest
+lock: ## Resolve requirements.lock and the bench's anew, keeping pins where they fit; ARGS=--upgrade takes the newest
 	$(PYTHON) -m venv --clear $(LOCK_VENV)
 	$(LOCK_VENV)/bin/python -m pip install --quiet uv
-	$(LOCK_VENV)/bin/uv pip compile --quiet --python-version 3.11 --python-platform linux --all-extras \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS) \
-		--output-file requirements.lock pyproject.toml
-	@! grep -n '://' requirements.lock
+	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraints requirements.lock --output-file $(PEER_LOCK) $(PEER_LOCK:.lock=.in)
+	@! grep -n '://' requirements.lock $(PEER_LOCK)
 	rm -rf $(LOCK_VENV)
 
 clean: ## Remove what was made, but no data

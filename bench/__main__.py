@@ -25,10 +25,14 @@ from bench import (
     footprint,
     history,
     listing,
+    long_log,
     machine,
     market,
+    outliers,
+    peer,
     reading,
     sealing,
+    sizes,
     upkeep,
 )
 from bench.claim import Claim
@@ -41,10 +45,14 @@ Measure = Callable[[Ground, Plan], list[Claim]]
 MEASURES: dict[str, Measure] = {
     "deposits": deposits.durability,
     "crowd": deposits.crowd,
+    "outliers": outliers.outliers,
+    "long-log": long_log.long_log,
     "hot-account": deposits.hot_account,
     "batch": deposits.batches,
     "group-commit": commits.groups,
+    "commits": sizes.sizes,
     "latency": commits.latency,
+    "hordak": peer.hordak,
     "history": history.pages,
     "memory": footprint.footprint,
     "reading": reading.reading,
@@ -59,6 +67,7 @@ OF_BROKER: dict[str, Measure] = {
     "export": exporting.export,
     "side-by-side": market.side_by_side,
     "quotes": market.quotes,
+    "memory-accounts": footprint.of_accounts,
 }
 """Those measured on the big broker, which is built when the first of them asks for it."""
 
@@ -86,7 +95,7 @@ def main() -> int:
         print("? others took more than a tenth of the processors: measure again on a quiet machine")
     if arguments.json is not None:
         _write(arguments.json, found, claims)
-    return 0
+    return 0 if all(claim.values for claim in claims) else 1
 
 
 def _arguments() -> Namespace:
@@ -122,8 +131,7 @@ def _measure(name: str, there: Ground, plan: Plan) -> list[Claim]:
     share = others.share()
     claims = [msgspec.structs.replace(claim, others=share) for claim in claims]
     for claim in claims:
-        sign = ">=" if claim.sense == "at least" else "<="
-        print(f"{claim.name}: {claim.spread}{claim.unit}, wanted {sign} {claim.target:g}: {claim.verdict}")
+        print(f"{claim.name}: {claim.found}, wanted {claim.wanted}: {claim.verdict}")
         for note in claim.notes:
             print(f"  {note}")
     print(f"  ({time.monotonic() - began:.0f} s; {share:.0%} of the processors went to others)\n", flush=True)

@@ -12,16 +12,16 @@ OTHERS_MAX = 0.1
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence with a number in it.
+    """A sentence with a number in it; without a target it is a figure to compare others by.
 
-    `values` has one value a round; `others` is the share of the processors that went to other processes,
-    which matters where time was measured.
+    `values` has one value a round, and none when it could not be measured; `others` is the share of the
+    processors that went to other processes, which matters where time was measured.
     """
 
     name: str
     says: str
-    sense: Literal["at least", "at most"]
-    target: float
+    sense: Literal["at least", "at most"] = "at least"
+    target: float | None = None
     values: list[float]
     unit: str = ""
     notes: list[str] = []
@@ -34,15 +34,32 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return Spread.of(self.values)
 
     @property
-    def met(self) -> bool:
-        """Whether the median keeps the claim."""
+    def found(self) -> str:
+        """What was measured."""
+        return f"{self.spread}{self.unit}" if self.values else "-"
+
+    @property
+    def wanted(self) -> str:
+        """What is claimed."""
+        if self.target is None:
+            return "-"
+        sign = ">=" if self.sense == "at least" else "<="
+        return f"{sign} {figure(self.target)}{self.unit}"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median keeps the claim, where there is one."""
+        if self.target is None or not self.values:
+            return None
         found = self.spread.median
         return found >= self.target if self.sense == "at least" else found <= self.target
 
     @property
     def verdict(self) -> str:
         """The word for it, with a doubt where other processes took much of the machine."""
-        word = "met" if self.met else "SHORT"
+        if not self.values:
+            return "not measured"
+        word = {True: "met", False: "SHORT", None: "figure"}[self.met]
         return f"{word}?" if self.disturbed else word
 
     @property
@@ -52,22 +69,20 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     def row(self) -> tuple[str, str, str, str, str]:
         """Give the line of the table."""
-        sign = ">=" if self.sense == "at least" else "<="
-        wanted = f"{sign} {figure(self.target)}{self.unit}"
-        return self.name, self.says, wanted, f"{self.spread}{self.unit}", self.verdict
+        return self.name, self.says, self.wanted, self.found, self.verdict
 
     def plain(self) -> dict[str, object]:
         """Give the claim for programs."""
-        spread = self.spread
+        spread = self.spread if self.values else None
         return {
             "name": self.name,
             "says": self.says,
             "sense": self.sense,
             "target": self.target,
             "unit": self.unit.strip(),
-            "median": spread.median,
-            "min": spread.low,
-            "max": spread.high,
+            "median": spread and spread.median,
+            "min": spread and spread.low,
+            "max": spread and spread.high,
             "rounds": self.values,
             "met": self.met,
             "others": self.others,

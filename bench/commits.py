@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from itertools import cycle
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import psycopg
 import uvloop
@@ -17,13 +17,14 @@ from bench import pgbench, served
 from bench.claim import Claim
 from bench.ground import LOGIN_FIRST, LOGINS, Ground, Ledger, deposit
 from bench.pgbench import Committed
-from bench.sample import Plan, Spread, alternately, percentile, ratios
+from bench.sample import Plan, Spread, Waits, alternately, ratios, told
 from ledger.writer import BULK_MAX, GroupCommit
 
 TOGETHER = 64
 PGBENCH_CLIENTS = 32
 _PLAIN = pgbench.PLAIN_INSERT.format(state="%s", leaf="%s").encode()
 
+R = TypeVar("R")
 _logins = cycle(range(LOGIN_FIRST, LOGIN_FIRST + LOGINS))
 
 
@@ -96,21 +97,18 @@ def latency(ground: Ground, plan: Plan) -> list[Claim]:
             plan,
             lambda: through(_single, plan),
             lambda: _plain(ledger, plan),
-            lambda: service.answers(connections=1, seconds=plan.seconds).p50_us,
-            lambda: _pgbench_plain(ledger, plan).p50_us,
+            lambda: service.answers(connections=1, seconds=plan.seconds).waits,
+            lambda: _pgbench_plain(ledger, plan).waits,
         )
     names = ("in process", "one-row INSERT by psycopg", "over HTTP", "one-row INSERT by pgbench")
-    notes = [
-        f"{name}: p50 {Spread.of(side)} us"
-        for name, side in zip(names, zip(*rounds, strict=True), strict=True)
-    ]
+    notes = [f"{name}: {told(side)}" for name, side in zip(names, zip(*rounds, strict=True), strict=True)]
     return [
         Claim(
             name="latency",
             says="one client in process, p50 / p50 of a one-row INSERT commit through psycopg",
             sense="at most",
             target=2.5,
-            values=ratios((submit, insert) for submit, insert, _, _ in rounds),
+            values=ratios((submit.p50_us, insert.p50_us) for submit, insert, _, _ in rounds),
             notes=notes,
         ),
         Claim(
@@ -118,23 +116,34 @@ def latency(ground: Ground, plan: Plan) -> list[Claim]:
             says="one client over HTTP, p50 / p50 of a one-row INSERT commit by pgbench",
             sense="at most",
             target=4.5,
-            values=ratios((http, insert) for _, _, http, insert in rounds),
+            values=ratios((http.p50_us, insert.p50_us) for _, _, http, insert in rounds),
         ),
     ]
 
 
-Measure = Callable[[GroupCommit, float], Coroutine[None, None, float]]
+Measure = Callable[[GroupCommit, float], Coroutine[None, None, R]]
+
+
+class Through(NamedTuple):
+    """One writer, and the loop that it runs in."""
+
+    runner: asyncio.Runner
+    writer: GroupCommit
+
+    def __call__(self, measure: Measure[R], plan: Plan) -> R:
+        """Measure it for the plan's time."""
+        return self.runner.run(measure(self.writer, plan.seconds))
 
 
 @contextmanager
-def writing(ledger: Ledger) -> Iterator[Callable[[Measure, Plan], float]]:
+def writing(ledger: Ledger) -> Iterator[Through]:
     """Lend a way to measure one writer, which has met every account before."""
     stack = AsyncExitStack()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         writer = runner.run(stack.enter_async_context(ledger.writer()))
         try:
             runner.run(_meet(writer))
-            yield lambda measure, plan: runner.run(measure(writer, plan.seconds))
+            yield Through(runner, writer)
         finally:
             runner.run(stack.aclose())
 
@@ -169,26 +178,31 @@ async def in_bulk(writer: GroupCommit, seconds: float, *, size: int) -> float:
             done += sum(isinstance(outcome, list) for outcome in outcomes)
         return done
 
-    done = await asyncio.gather(*(call() for _ in range(2 if size >= BULK_MAX else 1)))
+    done = await asyncio.gather(*(call() for _ in range(calls_of(size))))
     return sum(done) / (time.perf_counter() - began)
 
 
-async def _single(writer: GroupCommit, seconds: float) -> float:
-    began, times = time.perf_counter(), []
+def calls_of(size: int) -> int:
+    """Give how many calls of so many operations are under way at a time."""
+    return 2 if size >= BULK_MAX else 1
+
+
+async def _single(writer: GroupCommit, seconds: float) -> Waits:
+    began, times = time.perf_counter(), list[float]()
     while (start := time.perf_counter()) - began < seconds:
         await writer.submit(deposit(next(_logins)))
-        times.append(time.perf_counter() - start)
-    return percentile(sorted(times), 0.5) * 1e6
+        times.append((time.perf_counter() - start) * 1e6)
+    return Waits.of(times)
 
 
-def _plain(ledger: Ledger, plan: Plan) -> float:
-    times = []
+def _plain(ledger: Ledger, plan: Plan) -> Waits:
+    times = list[float]()
     with psycopg.connect(ledger.superuser, autocommit=True) as connection:
         began = time.perf_counter()
         while (start := time.perf_counter()) - began < plan.seconds:
             connection.execute(_PLAIN, [pgbench.STATE, pgbench.LEAF], prepare=True)
-            times.append(time.perf_counter() - start)
-    return percentile(sorted(times), 0.5) * 1e6
+            times.append((time.perf_counter() - start) * 1e6)
+    return Waits.of(times)
 
 
 def _by_pgbench(ledger: Ledger, script: str, plan: Plan) -> float:

@@ -12,7 +12,7 @@ from bench.claim import Claim
 from bench.commits import in_bulk, writing
 from bench.ground import LOGIN_FIRST, LOGINS, Ground
 from bench.load import Answered, WrongAnswer
-from bench.sample import Plan, Spread, alternately, ratios
+from bench.sample import Plan, Spread, alternately, ratios, told
 from bench.served import Served
 
 CONNECTIONS = 64
@@ -70,7 +70,9 @@ def _durability(ground: Ground, plan: Plan, name: str, connections: int, *, rate
             says=f"p99 of durable deposits, {connections} connections / of the same app without a database",
             sense="at most",
             target=2.0,
-            values=ratios((first.answered.p99_us, second.answered.p99_us) for first, second in rounds),
+            values=ratios(
+                (first.answered.waits.p99_us, second.answered.waits.p99_us) for first, second in rounds
+            ),
         ),
     ]
 
@@ -136,9 +138,7 @@ def batches(ground: Ground, plan: Plan) -> list[Claim]:
 def rates(name: str, answers: Sequence[Answered]) -> str:
     """Say how many operations a second were answered, and how soon."""
     rate = Spread.of(answered.rate for answered in answers)
-    p50 = Spread.of(answered.p50_us / 1_000 for answered in answers)
-    p99 = Spread.of(answered.p99_us / 1_000 for answered in answers)
-    return f"{name}: {rate} operations/s, p50 {p50} ms, p99 {p99} ms"
+    return f"{name}: {rate} operations/s, {told([answered.waits for answered in answers])}"
 
 
 def _singles(service: Served, plan: Plan, *, logins: tuple[int, int] = ALL) -> Answered:

@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 
 from bench.load import Answered, Load
-from bench.sample import percentile
+from bench.sample import Waits
 
 BOOKED = b'"httpStatus":201'
 DRAIN_S = 20
@@ -181,13 +181,11 @@ async def send(load: Load) -> Answered:
 
 
 def _result(load: Load, tally: Tally, took: float, *, cpu: float) -> Answered:
-    times = sorted(tally.times) or [0.0]
     return Answered(
         operations=len(tally.times) * load.size,
         sent=tally.answered * load.size,
         seconds=took,
-        p50_us=percentile(times, 0.5) * 1e6,
-        p99_us=percentile(times, 0.99) * 1e6,
+        waits=Waits.of(time * 1e6 for time in tally.times),
         cpu_us=cpu * 1e6,
         wrong=tally.wrong,
     )

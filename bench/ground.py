@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from api.scopes import ROLES
 from bench.process import family
 from ledger.commands import Command, CreateKey, DefineGroup, Deposit, OpenAccount, Request
 from ledger.money import Amount, parse_amount
-from ledger.writer import GroupCommit
+from ledger.writer import BULK_MAX, GroupCommit
 from projections import install, schema
 from projections.batch import BatchViews
 
@@ -143,6 +144,19 @@ def ground() -> Iterator[Ground]:
     finally:
         postgres.stop()
         shutil.rmtree(directory)
+
+
+async def book_deposits(ledger: Ledger, number: int) -> None:
+    """Book so many deposits to a small ledger's accounts in turn, two calls at a time."""
+    turns = iter(range(0, number, BULK_MAX))
+    async with ledger.writer() as writer:
+
+        async def call() -> None:
+            for start in turns:
+                some = range(start, min(start + BULK_MAX, number))
+                await book(writer, [deposit(LOGIN_FIRST + place % LOGINS) for place in some])
+
+        await asyncio.gather(call(), call())
 
 
 async def carry_out(writer: GroupCommit, commands: Sequence[Command]) -> None:

@@ -87,7 +87,7 @@ def _cursors(service: Served) -> list[str | None]:
 
 def _over_http(service: Served, cursor: str | None, plan: Plan) -> Callable[[], float]:
     path, seconds = f"{PATH}&cursor={cursor}" if cursor else PATH, plan.seconds / 2
-    return lambda: service.answers(connections=1, seconds=seconds, what="get", path=path).p50_us
+    return lambda: service.answers(connections=1, seconds=seconds, what="get", path=path).waits.p50_us
 
 
 def _in_process(

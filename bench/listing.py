@@ -109,13 +109,15 @@ def totals(ground: Ground, plan: Plan) -> list[Claim]:
         with Beside(lambda: rates.append(_deposits(service, broker, plan))):
             busy = alternately(plan, *sides)
             runner.run(_check(ledger))
-    says = f"totals with a mask and enable, or no rule: the slower / {SCANNED}"
-    busy_says = f"{says}, while deposits go on"
+    says = f"totals with a group mask and enable / {SCANNED}"
+    all_says = f"totals of all accounts / {SCANNED}"
+    busy_says = f"the slower of both / {SCANNED}, while deposits go on"
     old_says = f"totals with both, where a quote is old, or all are: the slower / {SCANNED}"
     notes = [broker.note, *_times(asks, quiet)]
     busy_notes = [f"meanwhile {Spread.of(rates)} deposits/s", *_times(asks, busy)]
     return [
-        _against_scan("totals", says, 0.02, quiet, of=(0, 1), notes=notes),
+        _against_scan("totals", says, 0.005, quiet, of=(0,), notes=notes),
+        _against_scan("totals-all", all_says, 0.02, quiet, of=(1,)),
         _against_scan("totals-old-quotes", old_says, 0.02, quiet, of=(2, 3)),
         _against_scan("totals-writes", busy_says, 0.02, busy, of=(0, 1), notes=busy_notes),
     ]
@@ -141,10 +143,12 @@ def page(ground: Ground, plan: Plan) -> list[Claim]:
 
         def read() -> float:
             caller.tell_quotes(broker)  # an hour without quotes is another question
-            return service.answers(connections=1, seconds=seconds, what="get", path=PATH).p50_us
+            return service.answers(connections=1, seconds=seconds, what="get", path=PATH).waits.p50_us
 
         rounds = alternately(
-            plan, read, lambda: memory.answers(connections=1, seconds=seconds, what="get", path=PATH).p50_us
+            plan,
+            read,
+            lambda: memory.answers(connections=1, seconds=seconds, what="get", path=PATH).waits.p50_us,
         )
     return [
         Claim(

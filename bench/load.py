@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from bench.sample import Waits
+
 ROOT = Path(__file__).resolve().parent.parent
 HANG_S = 60
 
@@ -24,7 +26,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     connections: int
     seconds: float
-    warm: float = 0.3
+    warm: float
     what: Literal["deposit", "batch", "get"] = "deposit"
     logins: tuple[int, int] = (1001, 1000)
     size: int = 1
@@ -47,8 +49,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     operations: int
     sent: int
     seconds: float
-    p50_us: float
-    p99_us: float
+    waits: Waits
     cpu_us: float
     wrong: str = ""
 
@@ -66,6 +67,7 @@ class Running:
     """A load under way."""
 
     def __init__(self, load: Load) -> None:
+        self._patience_s = HANG_S + load.seconds
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.generator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
@@ -81,7 +83,7 @@ class Running:
 
     def result(self) -> Answered:
         """Wait for its end; give what it saw."""
-        output, _ = self._process.communicate(timeout=HANG_S)
+        output, _ = self._process.communicate(timeout=self._patience_s)
         if self._process.returncode:
             raise WrongAnswer(f"the load generator failed with exit code {self._process.returncode}")
         answered = msgspec.json.decode(output, type=Answered)

@@ -7,13 +7,17 @@ import platform
 import re
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
-from bench.sample import percentile
+from bench.sample import Waits
 
+PAGE: Final = 8192
+SEGMENT: Final = 16 * 2**20
 SETTINGS: Final = (
     "shared_buffers",
     "fsync",
@@ -47,16 +51,21 @@ def load() -> str:
 
 
 def fdatasync_us(directory: Path) -> float:
-    """Measure what one durable write of a page costs at least."""
-    page = os.urandom(8192)
-    times = []
+    """Measure what one durable write of a page costs at least, as PostgreSQL writes its log."""
+    return Waits.of(syncs_us(directory, PAGE, _SYNCS)).p50_us
+
+
+def syncs_us(directory: Path, size: int, number: int) -> Iterator[float]:
+    """Write so many bytes durably, again and again, into a file that was written before; give the times."""
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        for _ in range(_SYNCS):
+        file.write(os.urandom(SEGMENT))
+        os.fsync(file.fileno())
+        data, places = os.urandom(size), cycle(range(0, SEGMENT - size, size))
+        for place in islice(places, number):
             began = time.perf_counter()
-            file.write(page)
+            os.pwrite(file.fileno(), data, place)
             os.fdatasync(file.fileno())
-            times.append(time.perf_counter() - began)
-    return percentile(sorted(times), 0.5) * 1e6
+            yield (time.perf_counter() - began) * 1e6
 
 
 def _processor() -> str:

@@ -58,7 +58,7 @@ def side_by_side(ground: Ground, plan: Plan) -> list[Claim]:
             says=f"{says}: p99",
             sense="at most",
             target=2.0,
-            values=ratios((both.p99_us, alone.p99_us) for both, alone in rounds),
+            values=ratios((both.waits.p99_us, alone.waits.p99_us) for both, alone in rounds),
         ),
     ]
 

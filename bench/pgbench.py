@@ -14,7 +14,7 @@ import msgspec
 from psycopg.conninfo import conninfo_to_dict
 
 from bench.ground import LOGIN_FIRST, LOGINS, Ledger
-from bench.sample import percentile
+from bench.sample import Waits
 
 HANG_S: Final = 60
 ONE_BY_ONE: Final = f"""
@@ -30,10 +30,10 @@ LEAF: Final = bytes(range(32))
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What came out of a run: transactions a second, and the median time of one."""
+    """What came out of a run: transactions a second, and how long each took."""
 
     rate: float
-    p50_us: float
+    waits: Waits
 
 
 def plain_script() -> str:
@@ -59,7 +59,7 @@ def run(ledger: Ledger, script: str, *, clients: int, seconds: float) -> Committ
         file = Path(directory, "script.sql")
         file.write_text(script, encoding="utf-8")
         output = _pgbench(ledger, file, clients=clients, seconds=max(1, round(seconds)))
-        times = sorted(
+        waits = Waits.of(
             float(line.split()[2])
             for log in Path(directory).glob("times.*")
             for line in log.read_text(encoding="ascii").splitlines()
@@ -67,7 +67,7 @@ def run(ledger: Ledger, script: str, *, clients: int, seconds: float) -> Committ
     found = re.search(r"tps = ([\d.]+) \(without", output)
     if found is None or "number of failed transactions: 0 " not in output:
         raise RuntimeError(f"pgbench failed: {output}")
-    return Committed(float(found[1]), percentile(times, 0.5))
+    return Committed(float(found[1]), waits)
 
 
 def _pgbench(ledger: Ledger, file: Path, *, clients: int, seconds: int) -> str:

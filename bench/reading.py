@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Final
 
 import httpx
@@ -14,12 +16,11 @@ import uvloop
 
 from bench import served
 from bench.claim import Claim
-from bench.ground import LOGIN_FIRST, LOGINS, Ground, Ledger, book, deposit
+from bench.ground import Ground, Ledger, book_deposits
 from bench.load import WrongAnswer
 from bench.pgbench import environment, program
 from bench.sample import Plan, Spread, alternately, ratios
 from bench.served import Served
-from ledger.writer import BULK_MAX
 from projections.rebuild import rebuild
 
 EVENTS: Final = 200_000
@@ -39,7 +40,7 @@ FROM ledger_events GROUP BY originator_id
 def reading(ground: Ground, plan: Plan) -> list[Claim]:
     """Compare what the service reads and writes out with what PostgreSQL alone does."""
     ledger = ground.ledger()
-    uvloop.run(_fill(ledger, QUICK_EVENTS if plan.seconds < QUICK_S else EVENTS))
+    uvloop.run(book_deposits(ledger, QUICK_EVENTS if plan.seconds < QUICK_S else EVENTS))
     ledger.execute("VACUUM ANALYZE")
     events, lines = ledger.length(), _count(ledger, "history")
     with served.durable(ledger) as service:
@@ -75,13 +76,6 @@ def _claim(name: str, says: str, target: float, rounds: list[tuple[float, ...]])
     )
 
 
-async def _fill(ledger: Ledger, events: int) -> None:
-    async with ledger.writer() as writer:
-        for start in range(0, events, BULK_MAX):
-            logins = (LOGIN_FIRST + number % LOGINS for number in range(start, start + BULK_MAX))
-            await book(writer, [deposit(login) for login in logins])
-
-
 def _count(ledger: Ledger, table: str) -> int:
     with psycopg.connect(ledger.superuser) as connection:
         [[rows]] = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
@@ -110,23 +104,23 @@ def _copied(ledger: Ledger) -> float:
 
 
 def _mirrored(service: Served, events: int) -> float:
-    """Follow the log from its beginning to its end, page by page."""
+    """Follow the log from its beginning to its end, page by page; each event must come once and in order."""
     began = time.perf_counter()
-    with _asking(service) as client:
-        found = sum(_pages(client))
-    _check(found, events)
+    with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=HANG_S)) as connection:
+        found = [event.position for page in _pages(connection, service.key) for event in page.events]
+    _check(len(found), events)
+    if found != list(range(1, events + 1)):
+        raise WrongAnswer("the mirror is not in order")
     return time.perf_counter() - began
 
 
-def _pages(client: httpx.Client) -> Iterable[int]:
-    after = 0
-    while True:
-        page = client.get("/audit/events", params={"after": after, "limit": PAGE}).raise_for_status()
-        told = _page.decode(page.content)
-        if not told.events:
-            return
-        yield len(told.events)
-        after = told.next
+def _pages(connection: http.client.HTTPConnection, key: str) -> Iterable[_Page]:
+    after, page = 0, None
+    while page is None or page.events:
+        path = f"/audit/events?after={after}&limit={PAGE}"
+        connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+        yield (page := _page.decode(connection.getresponse().read()))
+        after = page.next
 
 
 def _selected(ledger: Ledger, events: int) -> float:
@@ -154,10 +148,17 @@ def _asking(service: Served) -> httpx.Client:
     )
 
 
-class _Page(msgspec.Struct, frozen=True):
-    """A page as a mirror keeps it: events by their bytes, as the SELECT gives them too."""
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """An event as a mirror keeps it: by its bytes, as the SELECT gives it too."""
 
-    events: list[msgspec.Raw]
+    position: int
+    data: msgspec.Raw
+
+
+class _Page(msgspec.Struct, frozen=True):
+    """A page of the log."""
+
+    events: list[_Told]
     next: int
 
 

@@ -18,6 +18,7 @@ from bench.ground import LOGIN_FIRST, LOGINS, Ledger
 from bench.load import ROOT, Answered, Load
 
 STOP_S = 60
+WARM_S = 0.3
 _QUIETLY = ("--port", "0", "--log-level", "warning")
 _ADDRESS = re.compile(r" at http://127\.0\.0\.1:(\d+)")
 _marks = count(1)
@@ -37,6 +38,7 @@ class Served(msgspec.Struct, frozen=True):
             key=self.key,
             connections=connections,
             seconds=seconds,
+            warm=min(WARM_S, seconds / 3),
             mark=f"load{next(_marks)}",
             **({"logins": (LOGIN_FIRST, LOGINS)} | what),
         )

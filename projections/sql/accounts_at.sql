@@ -1,6 +1,8 @@
 -- The accounts as their balances were at a position of the log, whatever was booked since: the first leg after
--- it says what there was before. trading_day and server_day are those of that position; where an account's
--- last change is of a later day or month, the first leg on or after the given one says what that began with.
+-- it says what there was before. It is compared as a row, so that only the index by login can find it: by time
+-- each account would be looked for among all that was booked since. trading_day and server_day are those of that
+-- position; where an account's last change is of a later day or month, the first leg on or after the given one
+-- says what that began with.
 SELECT a.login, a.digits, a.enable, a.leverage, a.group_name, a.currency,
     coalesce(later.balance, a.balance) AS balance,
     coalesce(later.credit, a.credit) AS credit,
@@ -31,7 +33,7 @@ FROM accounts a
 LEFT JOIN LATERAL (
     SELECT h.balance - h.balance_change AS balance, h.credit - h.credit_change AS credit
     FROM history h
-    WHERE h.login = a.login AND h.recorded_at >= %(seen_at)s AND h."position" > %(seen)s
+    WHERE h.login = a.login AND (h.login, h.recorded_at, h."position") > (a.login, %(seen_at)s, %(seen)s)
     ORDER BY h.recorded_at, h."position"
     LIMIT 1
 ) AS later ON true

@@ -8,12 +8,18 @@ import tomllib
 from itertools import chain
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements.lock"
+PEER_LOCK = ROOT / "bench" / "hordak" / "requirements.lock"
+
+each_lock = pytest.mark.parametrize("lock", [LOCK, PEER_LOCK], ids=["service", "peer"])
 
 
-def pins() -> dict[str, str]:
-    """Return each pinned package's lines in the lock."""
-    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
+def pins(lock: Path = LOCK) -> dict[str, str]:
+    """Return each pinned package's lines in a lock."""
+    blocks = re.split(r"^(?=[a-z0-9])", lock.read_text(), flags=re.MULTILINE)
     return {block.split("==")[0]: block for block in blocks[1:]}
 
 
@@ -28,14 +34,26 @@ def test_everything_that_the_project_asks_for_is_pinned() -> None:
     assert declared() <= set(pins())
 
 
-def test_every_pin_has_a_hash() -> None:
-    assert all("==" in block and "--hash=sha256:" in block for block in pins().values())
+@each_lock
+def test_every_pin_has_a_hash(lock: Path) -> None:
+    assert all("==" in block and "--hash=sha256:" in block for block in pins(lock).values())
 
 
-def test_the_lock_names_no_address() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "://" not in lock
-    assert not re.search(r"^--", lock, flags=re.MULTILINE)
+@each_lock
+def test_the_lock_names_no_address(lock: Path) -> None:
+    text = lock.read_text()
+    assert "://" not in text
+    assert not re.search(r"^--", text, flags=re.MULTILINE)
+
+
+def test_the_peer_is_compared_with_the_same_driver_of_postgresql() -> None:
+    ours, peers = pins(), pins(PEER_LOCK)
+    for name in ("psycopg", "psycopg-binary"):
+        assert peers[name].splitlines()[0] == ours[name].splitlines()[0]
+
+
+def test_the_peer_is_no_dependency() -> None:
+    assert not {name for name in pins() if "django" in name}
 
 
 def test_every_make_target_for_people_says_what_it_does() -> None:
