@@ -114,6 +114,14 @@ class Book(msgspec.Struct, kw_only=True):
         if isinstance(first, MoneyMoved):
             self._index(first, operation)
 
+    def recall(self, events: Sequence[Event]) -> None:
+        """Take events of the log into the working set, without what only decisions would look up."""
+        for event in events:
+            self._apply(event)
+            if isinstance(event, MoneyMoved) and event.position == event.operation:
+                self._count(event)
+        self.booked.extend(events)
+
     def _apply(self, event: Event) -> None:
         if isinstance(event, MoneyMoved):
             self.accounts[event.login] = accounts.evolve(self.accounts[event.login], event)
@@ -135,10 +143,14 @@ class Book(msgspec.Struct, kw_only=True):
             self.figures[login] = msgspec.structs.replace(figures, fed_at=None)
 
     def _index(self, first: MoneyMoved, operation: Operation) -> None:
-        if first.kind == "reversal" and first.corrects is not None:
-            self._reverse(first.corrects, first.operation)
+        self._count(first)
         if first.reference is not None and first.method is not None:
             self.references[(first.kind, first.method, first.reference)] = operation
+
+    def _count(self, first: MoneyMoved) -> None:
+        """Note what an operation reverses, and what it takes of a key's limit."""
+        if first.kind == "reversal" and first.corrects is not None:
+            self._reverse(first.corrects, first.operation)
         if first.key_id in self.limited and first.deal is None:  # no limit holds up what the market did
             key = (first.key_id, first.currency)
             self.used[key] = self.used.get(key, 0) + moved(first)

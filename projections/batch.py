@@ -6,7 +6,7 @@ rare events (definitions, profiles, keys) are written by statements of their own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from sys import intern
 from typing import Any, ClassVar
@@ -165,16 +165,41 @@ class BatchViews:
 
     def append_params(self, book: Book, before: dict[int, Account], *, table: int = 0) -> dict[str, Packed]:
         """Pack what the booked events of a batch change in the read models."""
-        legs = [_leg(event, book) for event in book.booked if isinstance(event, MoneyMoved)]
         after = changed(book, before)
+        totals, daily = self.sums_changed(book, before, after)
+        return self.packed(
+            applied=applied(book),
+            legs=legs(book),
+            accounts=states(after, before),
+            totals=totals,
+            daily=daily,
+            table=table,
+        )
+
+    def sums_changed(
+        self, book: Book, before: dict[int, Account], after: Iterable[Account]
+    ) -> tuple[list[Row], list[Row]]:
+        """Give what a batch adds to totals and to days."""
         totals, daily = sums.totals_rows(book, before, after), sums.daily_rows(book, before)
         self._added += len(totals) + len(daily)
-        states = [_state(account, before) for account in after]
+        return totals, daily
+
+    def packed(
+        self,
+        *,
+        table: int = 0,
+        applied: Sequence[Row] = (),
+        legs: Sequence[Row] = (),
+        accounts: Sequence[Row] = (),
+        totals: Sequence[Row] = (),
+        daily: Sequence[Row] = (),
+    ) -> dict[str, Packed]:
+        """Pack rows as the parameters of the statement that appends them."""
         return {
-            "applied": self._packers["applied_request"].array(_applied(book)),
+            "applied": self._packers["applied_request"].array(applied),
             "legs": self._packers["history_leg"].array(legs),
-            "accounts": self._packers["account_state"].array(states),
-            "accounts_count": int8(len(states)),
+            "accounts": self._packers["account_state"].array(accounts),
+            "accounts_count": int8(len(accounts)),
             "accounts_table": int8(table),
             "totals": self._packers["totals_change"].array(totals),
             "daily": self._packers["daily_change"].array(daily),
@@ -352,7 +377,8 @@ _LOADERS: tuple[Callable[[BatchRead, tuple[Any, ...]], None], ...] = (
 _GRANTS = msgspec.json.Decoder(tuple[Grant, ...])
 
 
-def _applied(book: Book) -> list[Row]:
+def applied(book: Book) -> list[Row]:
+    """Give the requests that caused the booked operations."""
     sizes: dict[int, int] = {}
     for event in book.booked:
         sizes[event.operation] = sizes.get(event.operation, 0) + 1
@@ -363,7 +389,18 @@ def _applied(book: Book) -> list[Row]:
     ]
 
 
-def _leg(event: MoneyMoved, book: Book) -> Row:
+def legs(book: Book) -> list[Row]:
+    """Give the rows of history of the booked events."""
+    reversals = book.reversals
+    return [_leg(event, reversals) for event in book.booked if isinstance(event, MoneyMoved)]
+
+
+def states(accounts: Iterable[Account], before: Mapping[int, Account | None]) -> list[Row]:
+    """Give what accounts hold now, beside the versions that they had before."""
+    return [_state(account, before.get(account.login)) for account in accounts]
+
+
+def _leg(event: MoneyMoved, reversals: Mapping[int, int]) -> Row:
     fixed = (
         event.position,
         event.login,
@@ -379,9 +416,9 @@ def _leg(event: MoneyMoved, book: Book) -> Row:
         event.recorded_at,
         event.server_day,
         event.trading_day,
-        event.effective_at,
+        event.effective_at or event.recorded_at,
         event.corrects,
-        book.reversals.get(event.operation),
+        reversals.get(event.operation),
         event.peer,
         event.kind,
         event.currency,
@@ -401,8 +438,7 @@ def _metadata(event: MoneyMoved) -> str | None:
     return None if event.metadata is None else to_json(event.metadata).decode()
 
 
-def _state(account: Account, before: dict[int, Account]) -> Row:
-    old = before.get(account.login)
+def _state(account: Account, old: Account | None) -> Row:
     grants = account.grants
     fixed = (
         account.login,

@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Identifier
 
 from ledger.recorder import LOCK_GATE
 from projections import rights, roles
-from projections.rebuild import replay
+from projections.replay import replayed
 from projections.reports import drop_reports, point_reports
 from projections.schema import (
     EVENT,
@@ -96,5 +96,5 @@ def _replace_views(connection: Connection[Any], schema: str, *, rebuilt: bool) -
         for (name,) in connection.execute(_ROW_TYPES).fetchall():
             connection.execute(SQL("DROP TYPE {}").format(Identifier(name)))
         create_views(connection)
-        replay(connection)
+        replayed(connection)
     point_reports(connection, schema)

@@ -62,7 +62,7 @@ def daily_rows(book: Book, before: dict[int, Account]) -> list[Row]:
     """Sum up what the batch moved, by group at booking and kind."""
     sums: dict[tuple[str, str], list[int]] = {}
     for group, kind, operations, balance, credit in _movements(book, before):
-        found = sums.setdefault((group, kind), [0, 0, 0])
+        found = sums.get((group, kind)) or sums.setdefault((group, kind), [0, 0, 0])
         found[0] += operations
         found[1] += balance
         found[2] += credit
@@ -115,8 +115,8 @@ def _count(sums: Sums, account: Account, sign: int, *, today: date, month: date)
     same_day, same_month = account.balance_day == today, account.balance_month == month
     day = days(today) if same_day else FOLDED
     first = days(month) if same_month else FOLDED
-    found = sums.setdefault((account.group, account.enable, day, first), [0, 0, 0, 0, 0])
-    balance = account.balance
+    key, balance = (account.group, account.enable, day, first), account.balance
+    found = sums.get(key) or sums.setdefault(key, [0, 0, 0, 0, 0])
     found[0] += sign
     found[1] += sign * balance
     found[2] += sign * account.credit

@@ -20,7 +20,7 @@ from ledger.refusals import Refusal
 from ledger.writer import Unreachable
 from projections.export import NotExportable
 from projections.obstacles import Obstacle
-from projections.rebuild import LogBroken
+from projections.replay import LogBroken
 from projections.schema import SchemaOutdated
 
 log = logging.getLogger("fundledger")

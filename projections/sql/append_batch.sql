@@ -11,7 +11,7 @@ legs AS (
         balance, credit, server_day, trading_day, digits, corrects, reversed_by, peer, kind, currency,
         group_name, request_id, operator_id, key_id, reference, method, comment, warnings, metadata
     )
-    SELECT "position", login, recorded_at, coalesce(effective_at, recorded_at), operation, amount,
+    SELECT "position", login, recorded_at, effective_at, operation, amount,
         balance_change, credit_change, balance, credit, server_day, trading_day, digits, corrects,
         reversed_by, peer, kind, currency, group_name, request_id, operator_id, key_id, reference, method,
         comment, warnings, metadata

@@ -7,6 +7,7 @@ import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.sql import SQL
@@ -21,9 +22,11 @@ from ledger.commands import (
     StartSimulation,
     UpdateAccount,
 )
+from ledger.events import decode, encode
 from ledger.merkle import leaf_hash
-from projections import install, rebuild, schema
-from projections.rebuild import LogBroken
+from projections import install, rebuild, replay, schema
+from projections.replay import LogBroken
+from projections.unindexed import PUT_OFF
 from tests.drive import Clock, codes_of
 from tests.make import (
     NOW,
@@ -52,6 +55,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 LOGINS = range(1001, 1007)
+EARLY = at("0001-01-01")
+TEXTS = (
+    *("null", "NULL", '"', '""', "\\", "\\.", "\\n", '\\"', "\\u0041", "a,b", "],[", "]\n[", "é☂😀"),
+    *("a\nb", "a\r\nb\r", "\\.\n\\.", "\t", "\b\f\v", "\x01\x1f\x7f\x85", " x ", "'", "{1}", "(a)", "[", "]"),
+)
+INDEXES = (
+    "SELECT pg_get_indexdef(indexrelid), indisvalid, indisprimary, indisunique FROM pg_index"
+    " WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)"
+    " ORDER BY 1"
+)
+CONSTRAINTS = (
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = current_schema()::regnamespace ORDER BY 1, 2"
+)
 
 
 @pytest.fixture
@@ -219,6 +236,19 @@ def unknown_event(ledger: LedgerUnderTest) -> int:
     )
 
 
+def repeat_last_request(ledger: LedgerUnderTest) -> None:
+    """Put the last event of the log there again, as the next operation."""
+    [(position, stream, version, topic, state)] = ledger.rows(
+        "SELECT notification_id, originator_id, originator_version, topic, state FROM ledger_events"
+        " ORDER BY 1 DESC LIMIT 1"
+    )
+    event = decode(state)
+    changes = {"position": position + 1, "operation": position + 1, "version": version + 1}
+    again = encode(msgspec.structs.replace(event, **changes))
+    row = [position + 1, stream, version + 1, topic, again, leaf_hash(again)]
+    ledger.rows("INSERT INTO ledger_events VALUES (%s, %s, %s, %s, %s, %s) RETURNING 1", *row)
+
+
 async def test_a_rebuild_gives_the_live_rows_of_a_mix_of_everything(busy: LedgerUnderTest) -> None:
     live = tables(busy)
     kinds = {kind for (kind,) in busy.rows("SELECT DISTINCT kind FROM history")}
@@ -251,7 +281,7 @@ async def test_a_rebuild_in_small_chunks_is_the_same(
 ) -> None:
     live = tables(busy)
     for size in (2, 3, 50):
-        monkeypatch.setattr(rebuild, "CHUNK", size)
+        monkeypatch.setattr(replay, "CHUNK", size)
         rebuilt(busy)
         assert tables(busy) == live
 
@@ -260,11 +290,45 @@ async def test_a_rebuild_that_keeps_few_accounts_at_hand_is_the_same(
     busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = tables(busy)
-    monkeypatch.setattr(rebuild, "CHUNK", 3)
+    monkeypatch.setattr(replay, "CHUNK", 3)
     for few in (0, 1, 4):
-        monkeypatch.setattr(rebuild, "KNOWN_MAX", few)
+        monkeypatch.setattr(replay, "KNOWN_MAX", few)
         rebuilt(busy)
         assert tables(busy) == live
+
+
+async def test_a_rebuild_gives_texts_back_to_the_letter(ledger: LedgerUnderTest) -> None:
+    chance = random.Random(5)
+    texts = [*TEXTS, *("".join(chance.choices(TEXTS, k=4)) for _ in range(200))]
+    async with ledger.desk() as desk:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        said = [
+            deposit(1, comment=text, metadata={text: text}, effective_at=at("0001-01-01")) for text in texts
+        ]
+        asked = [*said, *(deposit(1, method=text, reference=text) for text in TEXTS)]
+        outcomes = await desk.writer.submit_bulk([request(command) for command in asked])
+    assert set(codes_of(outcomes)) == {"booked"}
+    live = tables(ledger)
+    rebuilt(ledger)
+    assert tables(ledger) == live
+
+
+async def test_a_rebuilt_table_has_the_indexes_and_constraints_of_a_new_one(busy: LedgerUnderTest) -> None:
+    indexes, constraints = busy.rows(INDEXES), busy.rows(CONSTRAINTS)
+    assert {*PUT_OFF} <= {name for (name,) in busy.rows("SELECT indexrelid::regclass::text FROM pg_index")}
+    rebuilt(busy)
+    assert busy.rows(INDEXES) == indexes
+    assert busy.rows(CONSTRAINTS) == constraints
+
+
+async def test_a_rebuild_refuses_a_request_that_the_log_has_twice(busy: LedgerUnderTest) -> None:
+    live = tables(busy)
+    repeat_last_request(busy)
+    with pytest.raises(psycopg.errors.UniqueViolation, match="requests_pkey"):
+        rebuilt(busy)
+    assert tables(busy) == live
+    assert schemas(busy) == 1
 
 
 async def test_a_rebuild_puts_altered_rows_right(busy: LedgerUnderTest) -> None:
@@ -364,7 +428,7 @@ async def test_a_rebuild_within_a_rebuild_leaves_the_live_rows_right(
 ) -> None:
     live = tables(busy)
     inner: list[int] = []
-    monkeypatch.setattr(rebuild, "CHUNK", 50)
+    monkeypatch.setattr(replay, "CHUNK", 50)
 
     def rebuild_once(_: int) -> None:
         if not inner:
@@ -384,7 +448,7 @@ async def test_rebuilds_at_the_same_time_leave_the_live_rows_right(
     busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = tables(busy)
-    monkeypatch.setattr(rebuild, "CHUNK", 50)
+    monkeypatch.setattr(replay, "CHUNK", 50)
     reached = await asyncio.gather(*(asyncio.to_thread(rebuilt, busy) for _ in range(3)))
     assert set(reached) == {busy.positions()[-1]}
     assert tables(busy) == live
@@ -395,7 +459,7 @@ async def test_a_rebuild_drops_the_shadow_of_one_that_was_killed(
     busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = tables(busy)
-    monkeypatch.setattr(rebuild, "CHUNK", 50)
+    monkeypatch.setattr(replay, "CHUNK", 50)
     with pytest.raises(psycopg.OperationalError):
         rebuild.rebuild(busy.database_url, busy.name, lambda _: kill_rebuild(busy))
     assert tables(busy) == live
