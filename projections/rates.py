@@ -7,7 +7,7 @@ the others by name; and of several symbols for one pair the first by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -66,6 +66,10 @@ class Rates:
             return Rate(source=source, target=target, rate=Fraction(1))
         return self._leg(source, target) or next(self._crosses(source, target), None)
 
+    def joins(self, source: str, target: str) -> bool:
+        """Tell whether a quote leads from one to the other, so that no common currency is asked for."""
+        return source == target or (source, target) in self._pairs or (target, source) in self._pairs
+
     def _leg(self, source: str, target: str) -> Rate | None:
         if (direct := self._pairs.get((source, target))) is not None:
             return _rate(source, target, direct, direct.mid)
@@ -84,14 +88,17 @@ async def rates_into(
     connection: AsyncConnection[Any], target: str, sources: Iterable[str]
 ) -> dict[str, Rate]:
     """Give the rates from each source into a currency, by source; one that is missing is left out."""
-    rates = await load_rates(connection)
-    found = {source: rates.find(source, target) for source in sources}
+    wanted = list(sources)
+    rates = await load_rates(connection, among=[target, *wanted])
+    if not all(rates.joins(source, target) for source in wanted):
+        rates = await load_rates(connection)
+    found = {source: rates.find(source, target) for source in wanted}
     return {source: rate for source, rate in found.items() if rate is not None}
 
 
-async def load_rates(connection: AsyncConnection[Any]) -> Rates:
-    """Read what all rates of this moment are made of."""
-    rows = await (await connection.execute(sql("rates").encode())).fetchall()
+async def load_rates(connection: AsyncConnection[Any], *, among: Sequence[str] | None = None) -> Rates:
+    """Read what the rates of this moment are made of: all of them, or only those between some currencies."""
+    rows = await (await connection.execute(sql("rates").encode(), {"among": among})).fetchall()
     book_currency = next((row[-1] for row in rows), None) or Definitions().book_currency
     return Rates([Pair(*row[:-1]) for row in rows], book_currency=book_currency)
 

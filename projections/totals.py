@@ -1,7 +1,7 @@
 """Totals of the accounts list: what the matched accounts add up to, exactly by currency, and in one.
 
-Sums are taken group by group: a group has one currency and one way to count its equity, and of what is
-asked of groups and flags alone the sums are kept already.
+Sums are taken by groups that are alike: of one currency and one way to count equity. Of what is asked of
+groups and flags alone they are kept already.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """What the matched accounts of one group add up to, in minor units of its currency.
+    """What the matched accounts of one group, or of all that are like it, add up to, in minor units.
 
     `old_quotes` is above zero where open positions of matched accounts are valued by a quote that is old.
     """
@@ -118,7 +118,7 @@ async def read_totals(
     currency: str | None = None,
 ) -> Totals:
     """Add up all accounts of a scope; `currency` is that of the totals, by default the one they share."""
-    sums = await read_sums(connection, scope, moment)
+    sums = await _read(connection, scope, moment, _alike(scope.groups.values()))
     by_currency = _by_currency(sums, scope.groups)
     wanted = currency or (next(iter(by_currency)) if len(by_currency) == 1 else definitions.book_currency)
     rates = {} if set(by_currency) <= {wanted} else await rates_into(connection, wanted, by_currency)
@@ -144,17 +144,32 @@ async def read_totals(
 
 async def read_sums(connection: AsyncConnection[Any], scope: Scope, moment: Moment) -> list[Sums]:
     """Add up each group's matched accounts, groups by name."""
+    sums = await _read(connection, scope, moment, range(len(scope.groups)))
+    return sorted(sums, key=lambda part: part.group)
+
+
+async def _read(
+    connection: AsyncConnection[Any], scope: Scope, moment: Moment, places: Sequence[int]
+) -> list[Sums]:
+    """Add up the matched accounts of the scope's groups, those with the same place together."""
     if scope.empty:
         return []
+    params = scope.params | moment.params | {"places": list(places)}
     cursor = connection.cursor(binary=False)  # numeric is read faster as text
-    await cursor.execute(_statement(scope), scope.params | moment.params, prepare=scope.simple)
-    rows = await cursor.fetchall()
-    sums = [Sums(group, *map(int, numbers)) for group, *numbers in sorted(rows)]
-    if not scope.simple or not any(part.old_quotes for part in sums):
-        return sums
-    holders = [scope.groups[part.group] for part in sums if part.orders]
+    await cursor.execute(_statement(scope), params, prepare=scope.simple)
+    groups = list(scope.groups.values())
+    found = {place: Sums(groups[place].group, *map(int, sums)) for place, *sums in await cursor.fetchall()}
+    if not scope.simple or not any(part.old_quotes for part in found.values()):
+        return list(found.values())
+    holders = [g for g, place in zip(groups, places, strict=True) if place in found and found[place].orders]
     valued = bool(holders) and await valued_by_old(connection, holders, scope.flags, moment.oldest)
-    return [msgspec.structs.replace(part, old_quotes=int(valued)) for part in sums]
+    return [msgspec.structs.replace(part, old_quotes=int(valued)) for part in found.values()]
+
+
+def _alike(groups: Iterable[Group]) -> list[int]:
+    """Give for each group the place of the first one that is counted as it is."""
+    first: dict[tuple[str, str], int] = {}
+    return [first.setdefault((g.currency, g.equity_mode), place) for place, g in enumerate(groups)]
 
 
 def _statement(scope: Scope) -> bytes:
@@ -165,20 +180,12 @@ def _statement(scope: Scope) -> bytes:
 
 
 def _by_currency(sums: Iterable[Sums], groups: Mapping[str, Group]) -> dict[str, CurrencyTotals]:
-    """Add up groups of one currency, currencies by name; those of one equity mode before anything else."""
-    alike: dict[tuple[str, str], list[Sums]] = {}
+    """Add up by currency, currencies by name."""
+    found: dict[str, list[tuple[Sums, Group]]] = {}
     for part in sums:
         group = groups[part.group]
-        alike.setdefault((group.currency, group.equity_mode), []).append(part)
-    found: dict[str, list[tuple[Sums, Group]]] = {}
-    for (currency, _), parts in sorted(alike.items()):
-        found.setdefault(currency, []).append((_merged(parts), groups[parts[0].group]))
-    return {currency: _added(parts) for currency, parts in found.items()}
-
-
-def _merged(parts: Sequence[Sums]) -> Sums:
-    first, *columns = zip(*map(msgspec.structs.astuple, parts), strict=True)
-    return Sums(first[0], *map(sum, columns))
+        found.setdefault(group.currency, []).append((part, group))
+    return {currency: _added(found[currency]) for currency in sorted(found)}
 
 
 def _added(parts: Sequence[tuple[Sums, Group]]) -> CurrencyTotals:
@@ -228,4 +235,4 @@ async def read_fed_at(connection: AsyncConnection[Any]) -> datetime | None:
     return None if found is None else found[0]
 
 
-_KEPT_SUMS: Final = SQL(sql("totals_sums")).format(figures=SQL(sql("figure_sums"))).as_bytes()
+_KEPT_SUMS: Final = SQL(sql("totals_sums")).format(figures=SQL(sql("figure_parts"))).as_bytes()

@@ -235,6 +235,14 @@ async def test_rates_are_read_from_the_quotes_of_symbols_named_after_their_curre
     }
 
 
+async def test_a_rate_by_a_third_currency_is_found_where_nobody_asks_for_that_one(
+    feed: FeedUnderTest,
+) -> None:
+    await feed.take(quotes(("EURUSD", "1.1", "1.3"), ("USDJPY", "150", "150")))
+    found = await rates_into(feed.connection, "EUR", ["JPY"])
+    assert (found["JPY"].rate, found["JPY"].symbols) == (Fraction(1, 180), ("USDJPY", "EURUSD"))
+
+
 # Any sequence of calls.
 
 PRICES = st.integers(1, 200_000).map(lambda units: f"{units // 1000}.{units % 1000:03}")
