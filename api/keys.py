@@ -116,20 +116,27 @@ class Verified(NamedTuple):
     key: Key
 
 
+class Looking(NamedTuple):
+    """A look under way, and until when what it sees will be believed: so long from its beginning."""
+
+    until: float
+    task: asyncio.Task[Key]
+
+
 Look = Callable[[], Coroutine[Any, Any, Key]]
 
 
 class KeyRing:
     """Checks presented keys; what it has verified it believes for at most one second.
 
-    One look is for all who ask meanwhile; it runs to its end even if they go away.
+    One look is for all to whom it can still tell something; it runs to its end even if they go away.
     """
 
     def __init__(self, ledger: str, load: Callable[[str], Awaitable[Key | None]]) -> None:
         self._ledger = ledger
         self._load = load
         self._verified: dict[bytes, Verified] = {}
-        self._looks: dict[bytes, asyncio.Task[Verified]] = {}
+        self._looks: dict[bytes, Looking] = {}
 
     async def check(self, authorization: bytes | None) -> Key:
         """Give the living key that an Authorization header presents, or refuse with the reason."""
@@ -144,25 +151,32 @@ class KeyRing:
 
     async def _believed(self, name: bytes, look: Look) -> Key:
         known, now = self._verified.get(name), time.monotonic()
-        while known is None or known.until < now:  # a look that began too long ago tells nothing either
-            known = await asyncio.shield(self._looks.get(name) or self._begin(name, look))
-        if known.until < now + AHEAD_S and name not in self._looks:
-            self._begin(name, look)
+        if known is None or known.until < now:
+            return await asyncio.shield(self._looking(name, look, now).task)
+        if known.until < now + AHEAD_S:
+            self._looking(name, look, now)
         return known.key
 
-    def _begin(self, name: bytes, look: Look) -> asyncio.Task[Verified]:
-        task = self._looks[name] = asyncio.create_task(_verified(look), name="key-ring")
-        task.add_done_callback(partial(self._end, name))
-        return task
+    def _looking(self, name: bytes, look: Look, now: float) -> Looking:
+        """Give the look that is under way; one that began too long ago tells nothing, and another begins."""
+        looking = self._looks.get(name)
+        if looking is None or looking.until < now:
+            task = asyncio.create_task(look(), name="key-ring")
+            looking = self._looks[name] = Looking(now + CACHE_S, task)
+            task.add_done_callback(partial(self._end, name, looking))
+        return looking
 
-    def _end(self, name: bytes, task: asyncio.Task[Verified]) -> None:
-        """Remember what was verified; where a look failed, the next who asks has another."""
-        del self._looks[name]
+    def _end(self, name: bytes, looking: Looking, task: asyncio.Task[Key]) -> None:
+        """Remember what was seen; where a look failed, the next who asks has another."""
+        if self._looks.get(name) is looking:
+            del self._looks[name]
         if task.cancelled() or task.exception() is not None:
             return
-        if len(self._verified) >= CACHE_MAX:
-            self._verified.clear()
-        self._verified[name] = task.result()
+        known = self._verified.get(name)
+        if known is None or known.until < looking.until:
+            if len(self._verified) >= CACHE_MAX:
+                self._verified.clear()
+            self._verified[name] = Verified(looking.until, task.result())
 
     async def _verify(self, authorization: bytes) -> Key:
         key_id, secret = _parse(authorization)
@@ -178,12 +192,6 @@ class KeyRing:
         if key is None:
             raise _unknown()
         return key
-
-
-async def _verified(look: Look) -> Verified:
-    """Look at a key; what is seen is believed from the look's beginning on."""
-    until = time.monotonic() + CACHE_S
-    return Verified(until, await look())
 
 
 def _unknown() -> Unauthorized:

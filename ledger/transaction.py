@@ -262,7 +262,8 @@ class Transaction:
         """Give what a read would bring, where it is known; the database sees a request that is not new."""
         if not (self._sure and _to_be_booked(batch) and self._views.only_accounts(requests)):
             return None
-        upon = {} if self._base.batch is None else self._base.batch.accounts
+        sent = None if self._under_way is None else self._under_way.batch
+        upon = {} if sent is None else sent.accounts  # what is booked is remembered, or forgotten with reason
         logins = (login for request in requests for login in logins_of(request.command))
         accounts = self._memory.accounts(logins, upon)
         if accounts is None or self.too_early:

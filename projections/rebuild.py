@@ -146,7 +146,7 @@ def _swap(
         _search(connection, schema)
         lock_views(connection)  # what may fail comes before the last catching up: it would be undone
         _search(connection, shadow, schema)
-        run.catch_up(progress)
+        run.catch_up(progress, last=True)
         point_reports(connection, schema)  # at the shadow's tables, which they follow: they are never gone
         for table in view_tables(connection):
             live, rebuilt = Identifier(schema, table), Identifier(shadow, table)

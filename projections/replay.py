@@ -78,13 +78,22 @@ class Replay:
         self._strangers = False
         """Whether accounts had to be read: then a write waits for the next read, which it would hold up."""
         self._written: Future[None] = _done(None)
+        self._over = False
         self.position = 0
 
-    def catch_up(self, progress: Progress | None = None) -> None:
-        """Replay to the end of the log, as the connection sees it.
+    def catch_up(self, progress: Progress | None = None, *, last: bool = False) -> None:
+        """Replay to the end of the log, as the connection sees it; for the last time, if it may be undone.
 
         The server reads and writes in a thread, in the order of these words, while this one folds on.
+        A replay that broke off cannot go on: it would leave out what it had read and not written.
         """
+        if self._over:
+            raise RuntimeError("the replay broke off, and nothing was replaced: begin it again")
+        self._over = True
+        self._catch_up(progress)
+        self._over = last
+
+    def _catch_up(self, progress: Progress | None) -> None:
         with _at_full_speed(), ThreadPoolExecutor(max_workers=1) as server:
             found = server.submit(self._read)
             while rows := found.result():
@@ -206,7 +215,10 @@ def replayed(connection: Connection[Any], progress: Progress | None = None) -> R
 
 @contextmanager
 def _at_full_speed() -> Iterator[None]:
-    """Look for no garbage, as a fold makes none in circles, and have threads take turns sooner."""
+    """Look for no garbage, as a fold makes none in circles, and have threads take turns sooner.
+
+    That is of the whole process, in which one replay runs at a time.
+    """
     collecting, switching = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
     sys.setswitchinterval(SWITCH_S)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
+HANG_S = 30
+
 
 class Cabinet:
     """Where the one key lies. Who looks gets what lies there at that moment, once the door is open."""
@@ -131,6 +133,37 @@ async def test_a_look_of_more_than_a_second_ago_lets_nobody_in(
     with pytest.raises(Unauthorized, match="revoked"):
         await late
     await early
+
+
+async def test_who_comes_in_the_moment_in_which_a_slow_look_ends_has_another(
+    ring: KeyRing, cabinet: Cabinet, header: bytes, at: Callable[[float], None]
+) -> None:
+    cabinet.open.clear()
+    early = asyncio.create_task(ring.check(header))
+    await begun()
+    at(1.1)
+    cabinet.open.set()
+    late = [asyncio.create_task(ring.check(header)) for _ in range(3)]
+    async with asyncio.timeout(HANG_S):
+        assert await asyncio.gather(early, *late) == [cabinet.key] * 4
+    assert cabinet.looks == 2
+
+
+async def test_nobody_waits_for_a_look_that_can_tell_them_nothing_any_more(
+    ring: KeyRing, cabinet: Cabinet, header: bytes, at: Callable[[float], None]
+) -> None:
+    cabinet.open.clear()
+    stuck = asyncio.create_task(ring.check(header))
+    await begun()
+    at(1.1)
+    cabinet.open, door = asyncio.Event(), cabinet.open
+    cabinet.open.set()
+    assert await ring.check(header) == cabinet.key
+    assert not stuck.done()
+    door.set()
+    await stuck
+    assert await ring.check(header) == cabinet.key
+    assert cabinet.looks == 2
 
 
 @pytest.mark.usefixtures("at")

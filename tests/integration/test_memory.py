@@ -235,6 +235,21 @@ async def test_a_rebuild_heals_also_what_the_writer_remembers(ledger: LedgerUnde
     assert_balances(ledger, 2, 2, 0)
 
 
+async def test_what_a_rebuild_healed_stays_so_though_a_refusal_is_what_the_writer_meets_first(
+    ledger: LedgerUnderTest,
+) -> None:
+    async with ledger.desk() as desk:
+        await met(desk)
+    ledger.rows("UPDATE accounts SET balance = balance + 10000 WHERE login = 1001")
+    async with ledger.desk() as desk:
+        for _ in range(2):
+            await desk.book(deposit(1))
+        await asyncio.to_thread(rebuild, ledger.database_url, ledger.name)
+        assert await desk.code(deposit(1, login=9999)) == "unknown_login"
+        await desk.book(deposit(1))
+    assert_balances(ledger, 3, 0, 0)
+
+
 async def test_where_the_log_has_lost_its_end_no_gap_is_left(
     ledger: LedgerUnderTest,
 ) -> None:

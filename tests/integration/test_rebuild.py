@@ -395,6 +395,17 @@ async def test_a_damaged_log_is_named_by_position_and_the_live_rows_stay(
     assert tables(busy) == live
 
 
+async def test_a_replay_that_broke_off_does_not_go_on_after_what_it_lost(busy: LedgerUnderTest) -> None:
+    with psycopg.connect(busy.superuser) as connection:
+        run = replay.Replay(connection)
+        connection.execute("UPDATE ledger_events SET leaf_hash = sha256('x') WHERE notification_id = 20")
+        with pytest.raises(LogBroken, match="position 20"):
+            run.catch_up()
+        with pytest.raises(RuntimeError, match="begin it again"):
+            run.catch_up()
+        connection.rollback()
+
+
 async def test_an_event_that_is_cut_off_at_the_end_is_missed(busy: LedgerUnderTest) -> None:
     busy.rows(
         "DELETE FROM ledger_events WHERE notification_id = (SELECT max(notification_id) FROM ledger_events)"
