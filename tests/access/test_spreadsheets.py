@@ -63,7 +63,7 @@ def test_every_writer_of_such_files_is_known() -> None:
         for package in ("api", "ledger", "projections")
         for path in (ROOT / package).rglob("*.py")
         if "console" not in path.parts
-        and re.search(r"csv\.writer|FORMAT csv", path.read_text(encoding="utf-8"))
+        and re.search(r"csv\.writer|(?<!FROM STDIN \()FORMAT csv", path.read_text(encoding="utf-8"))
     }
     assert found == WRITERS.keys()
 

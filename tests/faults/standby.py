@@ -173,6 +173,10 @@ def requests_in(url: str) -> set[str]:
 
 
 _REPLAYED = """
-SELECT pg_last_wal_replay_lsn() = pg_last_wal_receive_lsn()
-AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+AND EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE backend_type = 'startup' AND wait_event = 'RecoveryRetrieveRetryInterval'
+)
 """
+"""It has replayed what it has, and looks for more; the last of that may be half a record, never replayed."""
