@@ -11,9 +11,9 @@ import msgspec
 
 from api.cli.where import book
 from api.clocks import real_now
-from api.keys import make_key
+from api.keys import Key, NewKey, make_key
 from api.scopes import SCOPES
-from ledger.commands import CreateKey, Request, RevokeKey
+from ledger.commands import Access, CreateKey, Request, RevokeKey
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +50,19 @@ def make_a_key(database_url: str, *scopes: str, ledger: str = "main", **wanted: 
 def written(key_id: str, secret: str) -> str:
     """Write a key whose check is right, whether it exists or not."""
     return f"fl_{key_id}_{secret}{zlib.crc32(f'{key_id}_{secret}'.encode()):08x}"
+
+
+def stored(key: NewKey) -> Key:
+    """Give a key that lives and may do nothing, as a database would hold it."""
+    return Key(
+        key_id=key.key_id,
+        name="a key",
+        scopes=frozenset(),
+        access=Access(),
+        secret_hash=key.secret_hash,
+        expires_at=None,
+        revoked_at=None,
+    )
 
 
 def parts(key: str) -> tuple[str, str]:

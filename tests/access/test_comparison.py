@@ -18,9 +18,8 @@ import pytest
 
 from api import keys
 from api.keys import Key, KeyRing, NewKey, make_key, secret_hash
-from ledger.commands import Access
 from ledger.refusals import Unauthorized
-from tests.access.keychain import written
+from tests.access.keychain import stored, written
 from tests.api.served import ROOT
 
 if TYPE_CHECKING:
@@ -56,18 +55,10 @@ def key() -> NewKey:
 @pytest.fixture
 def ring(key: NewKey) -> KeyRing:
     """Give the ring of a ledger that has one key."""
-    stored = Key(
-        key_id=key.key_id,
-        name="a key",
-        scopes=frozenset(),
-        access=Access(),
-        secret_hash=key.secret_hash,
-        expires_at=None,
-        revoked_at=None,
-    )
+    one = stored(key)
 
     async def load(key_id: str) -> Key | None:
-        return stored if key_id == key.key_id else None
+        return one if key_id == key.key_id else None
 
     return KeyRing("main", load)
 

@@ -12,8 +12,8 @@ import pytest
 
 from api import keys
 from api.keys import Key, KeyRing, NewKey, make_key
-from ledger.commands import Access
 from ledger.refusals import ManagerOffline, Unauthorized
+from tests.access.keychain import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,15 +31,7 @@ class Cabinet:
         self.away = False
         self.open = asyncio.Event()
         self.open.set()
-        self.key = Key(
-            key_id=key.key_id,
-            name="a key",
-            scopes=frozenset(),
-            access=Access(),
-            secret_hash=key.secret_hash,
-            expires_at=None,
-            revoked_at=None,
-        )
+        self.key = stored(key)
 
     async def look(self, _: str) -> Key:
         self.looks += 1
