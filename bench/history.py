@@ -16,6 +16,7 @@ from api.database import Database
 from bench import served
 from bench.claim import Claim
 from bench.ground import LOGIN_FIRST, LOGINS, Ground, Ledger, book, deposit
+from bench.lookup import lookups
 from bench.sample import Plan, Spread, alternately, percentile
 from bench.served import Served
 from ledger.writer import BULK_MAX
@@ -39,6 +40,7 @@ def pages(ground: Ground, plan: Plan) -> list[Claim]:
     with served.durable(ledger) as service:
         cursors = _cursors(service)
         by_http = alternately(plan, *(_over_http(service, cursor, plan) for cursor in cursors))
+        found = lookups(ledger, service, plan)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         in_process = alternately(plan, *(_in_process(ledger, cursor, plan, runner) for cursor in cursors))
     where = f"history of {EVENTS:,} events, pages of {LIMIT}: the slowest of three depths / the first page"
@@ -46,6 +48,7 @@ def pages(ground: Ground, plan: Plan) -> list[Claim]:
         _claim("history-http", f"{where}, over HTTP", by_http),
         _claim("history", f"{where}, in process", in_process),
         _asof(ledger),
+        *found,
     ]
 
 
