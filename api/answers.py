@@ -21,8 +21,8 @@ def money(minor: int, digits: int) -> msgspec.Raw:
     return msgspec.Raw(format_minor(minor, digits).encode())
 
 
-_money_again = lru_cache(maxsize=4_096)(money)
-"""For operations, whose amounts and zeros come again and again; the figures of accounts do not."""
+money_again = lru_cache(maxsize=4_096)(money)
+"""For operations, whose amounts, balances and zeros come again and again; the figures of accounts do not."""
 
 
 def utc(instant: datetime) -> datetime:
@@ -68,12 +68,12 @@ def _leg(event: MoneyMoved, *, dry_run: bool) -> Body:
         "status": "dry_run" if dry_run else "accepted",
         "kind": event.kind,
         "login": event.login,
-        "amount": _money_again(event.amount, digits),
+        "amount": money_again(event.amount, digits),
         "currency": event.currency,
         "newBalance": money(event.balance, digits),
-        "newCredit": _money_again(event.credit, digits),
-        "balanceChange": _money_again(event.balance_change, digits),
-        "creditChange": _money_again(event.credit_change, digits),
+        "newCredit": money_again(event.credit, digits),
+        "balanceChange": money_again(event.balance_change, digits),
+        "creditChange": money_again(event.credit_change, digits),
         "requestId": event.request_id,
         "reference": event.reference,
         "position": None if dry_run else event.position,

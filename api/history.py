@@ -11,7 +11,7 @@ from msgspec import Meta, Raw
 from psycopg import AsyncConnection
 
 from api import answers
-from api.answers import Body, money
+from api.answers import Body, money, money_again
 from api.bodies import Instant, Login, instant
 from ledger.commands import Access
 from ledger.events import Event, KeyCreated, KeyRevoked, MoneyMoved, encode, operation_id
@@ -99,12 +99,12 @@ def row_body(row: Row) -> Body:
         "status": "accepted",
         "kind": row.kind,
         "login": row.login,
-        "amount": money(row.amount, digits),
+        "amount": money_again(row.amount, digits),
         "currency": row.currency,
-        "newBalance": money(row.booked_balance, digits),
-        "newCredit": money(row.booked_credit, digits),
-        "balanceChange": money(row.balance_change, digits),
-        "creditChange": money(row.credit_change, digits),
+        "newBalance": money_again(row.booked_balance, digits),
+        "newCredit": money_again(row.booked_credit, digits),
+        "balanceChange": money_again(row.balance_change, digits),
+        "creditChange": money_again(row.credit_change, digits),
         "requestId": row.request_id,
         "reference": row.reference,
         "position": row.position,
@@ -114,10 +114,10 @@ def row_body(row: Row) -> Body:
         "group": row.group_name,
         "tradingDay": row.trading_day,
         "warnings": row.warnings.split(",") if row.warnings else [],
-        "balanceBefore": money(row.balance_before, digits),
-        "balanceAfter": money(row.balance, digits),
-        "creditBefore": money(row.credit_before, digits),
-        "creditAfter": money(row.credit, digits),
+        "balanceBefore": money_again(row.balance_before, digits),
+        "balanceAfter": money_again(row.balance, digits),
+        "creditBefore": money_again(row.credit_before, digits),
+        "creditAfter": money_again(row.credit, digits),
         "comment": row.comment,
         "method": row.method,
         "operatorId": row.operator_id,

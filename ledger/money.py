@@ -76,9 +76,10 @@ def parse_amount_text(text: str, *, field: str = "amount") -> Amount:
 
 def format_minor(minor: int, digits: int) -> str:
     """Write minor units as a decimal with exactly these digits: 150000, 2 -> 1500.00."""
-    whole, decimals = divmod(abs(minor), _SCALES[digits])
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{whole}.{decimals:0{digits}d}" if digits else f"{sign}{whole}"
+    text, width = str(minor), _WIDTHS[digits]
+    if len(text) <= width:
+        text = text.zfill(width + (minor < 0))
+    return f"{text[:-digits]}.{text[-digits:]}" if digits else text
 
 
 def round_half_even(numerator: int, denominator: int) -> int:
@@ -118,6 +119,9 @@ DIGITS_ISO_4217: Mapping[str, int] = MappingProxyType(
 
 # Only 0..8: digits outside raise KeyError here rather than give a wrong figure or a float.
 _SCALES: Mapping[int, int] = {digits: 10**digits for digits in range(DIGITS_MAX + 1)}
+_WIDTHS: Mapping[int, int] = {digits: digits + 1 for digits in range(DIGITS_MAX + 1)}
+"""How many digits the smallest amounts are written with: one stands before the point."""
+
 _WHOLE_LENGTH_MAX = len(f"-{AMOUNT_MAX}")
 
 # Leading zeros are refused in strings too: JSON numbers cannot have them, and 007 is more likely a login.
