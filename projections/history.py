@@ -21,6 +21,7 @@ from projections.history_filter import (
     Filter,
     Key,
     Order,
+    Scope,
     by_instants,
     read_cursor,
     resolve,
@@ -38,11 +39,11 @@ __all__ = [
     "Totals",
     "by_instants",
     "count_and_totals",
-    "last_row",
     "opening_closing",
     "page",
     "snapshot",
     "stream",
+    "up_to",
 ]
 
 CHUNK: Final = 5_000
@@ -139,24 +140,35 @@ async def stream(
 
     No transaction stays open, on either basis; close the generator when not all of it is wanted.
     """
-    last = await last_row(connection, until_position)
-    scope = await resolve(connection, wanted)
-    if last is None or scope.empty:
+    found = await up_to(connection, wanted, until_position)
+    if found is None:
         return
-    recorded_at, seen = last
+    scope, seen = found
     if wanted.basis == "effective":
         chunks = sorted_chunks(connection, scope, order, chunk=chunk, seen=seen)
     else:
-        chunks = keyset_chunks(connection, scope.within(upper=(recorded_at, seen + 1)), order, chunk=chunk)
+        chunks = keyset_chunks(connection, scope, order, chunk=chunk)
     async with aclosing(chunks):
         async for rows in chunks:
             yield [_as_seen(row, seen) for row in rows]
 
 
-async def last_row(connection: AsyncConnection[Any], until_position: int | None = None) -> Key | None:
-    """Give where the last row stands, or the last one up to a position; None where there is none."""
-    until = POSITION_MAX if until_position is None else until_position
-    return await (await connection.execute(_LAST_ROW, [Int8(until)])).fetchone()
+async def up_to(
+    connection: AsyncConnection[Any], wanted: Filter, position: int | None = None
+) -> tuple[Scope, int] | None:
+    """Give the scope of all rows up to a position, and the last row's there; None where no row is.
+
+    Without a position all rows count that there are now. By effective time later rows may come in
+    between: who reads must leave out those beyond the last.
+    """
+    last = await _last_row(connection, POSITION_MAX if position is None else position)
+    scope = await resolve(connection, wanted)
+    if last is None or scope.empty:
+        return None
+    recorded_at, seen = last
+    if wanted.basis == "recorded":
+        scope = scope.within(upper=(recorded_at, seen + 1))
+    return scope, seen
 
 
 @asynccontextmanager
@@ -168,6 +180,10 @@ async def snapshot(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     finally:
         if not connection.closed:
             await connection.execute("COMMIT")  # a rollback would have psycopg forget its prepared statements
+
+
+async def _last_row(connection: AsyncConnection[Any], until: int) -> Key | None:
+    return await (await connection.execute(_LAST_ROW, [Int8(until)])).fetchone()
 
 
 def _as_seen(row: Row, seen: int) -> Row:

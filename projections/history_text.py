@@ -16,9 +16,9 @@ from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
 from ledger.money import DIGITS_MAX
-from projections.history import last_row
+from projections.history import up_to
 from projections.history_csv import COLUMNS
-from projections.history_filter import Filter, Order, Scope, resolve
+from projections.history_filter import Filter, Order, Scope
 from projections.history_rows import page_statement, statement
 from projections.spreadsheets import RUN_BY_SPREADSHEETS
 from projections.sql import sql
@@ -36,17 +36,12 @@ async def history_text(
 
     No transaction stays open; `rest` is awaited between steps. Close the generator when not all is wanted.
     """
-    last = await last_row(connection)
-    scope = await resolve(connection, wanted)
-    if last is None or scope.empty:
+    found = await up_to(connection, wanted)
+    if found is None:
         return
-    recorded_at, seen = last
-    if wanted.basis == "effective":
-        chunks = _sorted(connection, scope, order, seen=seen, step=step)
-    else:
-        chunks = _stepwise(
-            connection, scope.within(upper=(recorded_at, seen + 1)), order, seen=seen, step=step
-        )
+    scope, seen = found
+    writing = _sorted if wanted.basis == "effective" else _stepwise
+    chunks = writing(connection, scope, order, seen=seen, step=step)
     async with aclosing(chunks):
         async for chunk in chunks:
             yield chunk
