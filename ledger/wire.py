@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from ledger.silence import BoundedConnection, Listening
@@ -67,21 +67,23 @@ class Wire:
 
     async def prepare(self, statements: Sequence[Prepared]) -> None:
         """Have the server parse the statements, once for the connection."""
-        self._libpq.enter_pipeline_mode()
-        for statement in statements:
-            self._libpq.send_prepare(statement.name, statement.text)
-        with self._listening():
-            await self._finish(len(statements))
+
+        def send() -> None:
+            for statement in statements:
+                self._libpq.send_prepare(statement.name, statement.text)
+
+        await self._round_trip(send, len(statements))
 
     async def run(self, *steps: tuple[Prepared, Params]) -> list[PGresult]:
         """Run statements in one round trip; raises the first one's error that failed."""
-        self._libpq.enter_pipeline_mode()
-        for statement, params in steps:
-            self._libpq.send_query_prepared(
-                statement.name, statement.values(params), statement.formats, Format.BINARY
-            )
-        with self._listening():
-            return await self._finish(len(steps))
+
+        def send() -> None:
+            for statement, params in steps:
+                self._libpq.send_query_prepared(
+                    statement.name, statement.values(params), statement.formats, Format.BINARY
+                )
+
+        return await self._round_trip(send, len(steps))
 
     def rows(self, result: PGresult) -> list[tuple[Any, ...]]:
         """Give the rows of a result."""
@@ -89,29 +91,42 @@ class Wire:
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
 
-    def _listening(self) -> Listening:
-        return Listening(self._libpq, self._connection.silence_max_s)
+    async def _round_trip(self, send: Callable[[], None], expected: int) -> list[PGresult]:
+        with Listening(self._libpq, self._connection.silence_max_s):
+            results = await self._results(send, expected)
+        self._libpq.exit_pipeline_mode()
+        if (failed := _first_failed(results)) is not None:
+            raise error_from_result(failed)
+        return results
 
-    async def _finish(self, expected: int) -> list[PGresult]:
-        libpq = self._libpq
-        libpq.pipeline_sync()
+    async def _results(self, send: Callable[[], None], expected: int) -> list[PGresult]:
         self.sent, self.answered = False, 0
-        await self._send()
-        self.sent = True
-        self._meanwhile()
+        self._libpq.enter_pipeline_mode()
         results: list[PGresult] = []
         try:
+            send()
+            self._libpq.pipeline_sync()
+            await self._send()
+            self.sent = True
+            self._meanwhile()
             for _ in range(expected):
                 results.append(await self._result())  # noqa: PERF401 - one by one: a failure keeps those before
             await self._result()  # of the sync
         except psycopg.OperationalError:
+            results += self._last_words(expected)
             if (failed := _first_failed(results)) is not None:
                 raise Ended from error_from_result(failed)
             raise
-        libpq.exit_pipeline_mode()
-        if (failed := _first_failed(results)) is not None:
-            raise error_from_result(failed)
         return results
+
+    def _last_words(self, expected: int) -> list[PGresult]:
+        """Give what the server had still said when the connection was lost, as while it was written to."""
+        if self._libpq.status == ConnStatus.OK:
+            return []
+        left = [self._libpq.get_result() for _ in range(2 * expected)]  # each is followed by a None
+        said = [result for result in left if result is not None and _is_of_server(result)]
+        self.answered += sum(result.status in _FINE for result in said)
+        return said
 
     async def _send(self) -> None:
         """Push everything out; a server that answers meanwhile must be listened to."""
@@ -128,8 +143,9 @@ class Wire:
         result = libpq.get_result()
         if result is None:
             raise psycopg.OperationalError("the connection ended in the middle of a pipeline")
-        if result.status == ExecStatus.FATAL_ERROR and libpq.status != 0:
-            raise error_from_result(result)
+        if result.status == ExecStatus.FATAL_ERROR and libpq.status != ConnStatus.OK:
+            ended = Ended if _is_of_server(result) else psycopg.OperationalError
+            raise ended(result.get_error_message()) from error_from_result(result)
         if result.status != ExecStatus.PIPELINE_SYNC:
             await self._end_of_result()
         self.answered += result.status in _FINE
@@ -155,6 +171,11 @@ class Wire:
             loop.remove_reader(socket)
             if writing:
                 loop.remove_writer(socket)
+
+
+def _is_of_server(result: PGresult) -> bool:
+    """Tell an answer of the server from what libpq says where none has come."""
+    return result.status in _FINE or result.error_field(DiagnosticField.SQLSTATE) is not None
 
 
 def _first_failed(results: Sequence[PGresult]) -> PGresult | None:
