@@ -169,8 +169,9 @@ class Batch:
     def _result(self, request_id: str, outcome: Outcome) -> Body:
         if isinstance(outcome, Refusal):
             return self._refused(outcome, request_id)
-        status = 200 if self._dry_run else 201
-        return answers.booked(outcome, dry_run=self._dry_run) | {"httpStatus": status}
+        body = answers.booked(outcome, dry_run=self._dry_run)
+        body["httpStatus"] = 200 if self._dry_run else 201
+        return body
 
     def _refused(self, refusal: Refusal, request_id: str | None) -> Body:
         self._keep(refusal, request_id)

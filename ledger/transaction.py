@@ -394,9 +394,10 @@ class Transaction:
         book = draft.book
         if draft.rare and not began:
             await self._on_wire.run(*_BEGINNING)
+            began = True
         for statement, values in draft.rare:
             await connection.execute(statement.encode(), values)
-        beginning = () if draft.rare or began else _BEGINNING
+        beginning = () if began else _BEGINNING
         standing = Standing.after(book)
         self._under_way = standing
         try:
