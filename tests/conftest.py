@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from api.embedded import EmbeddedPostgres
 from projections import install
 from tests.drive import LedgerUnderTest
-from tests.service import scratch_directory
+from tests.service import day_lasts, scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Forget the settings of whoever runs the tests."""
     for name in [name for name in os.environ if name.startswith("FUNDLEDGER_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def same_day() -> None:
+    """Let a test that might see its day end begin on the next one: many compare what belongs to a day."""
+    day_lasts(timedelta(seconds=20))
 
 
 @pytest.fixture(scope="session")

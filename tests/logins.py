@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ _numbers = count(1)
 @contextmanager
 def login(url: str, *members_of: str, attributes: str = "") -> Iterator[str]:
     """Lend the URL of a new login that is a member of some roles, in the database of a superuser's URL."""
-    name = f"test_login_{next(_numbers)}"
+    name = f"test_login_{os.getpid()}_{next(_numbers)}"  # roles are the whole server's
     with psycopg.connect(url, autocommit=True) as administrator:
         say(administrator, f"DROP ROLE IF EXISTS {name}")
         say(administrator, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}' {attributes}")

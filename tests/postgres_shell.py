@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -63,11 +62,3 @@ class PostgresShell:
                 **manner,
             )
         return Ran(subprocess.CompletedProcess(words, done.returncode, said.read_text(), ""))
-
-
-def free_ports() -> tuple[int, int]:
-    """Find two ports that nobody uses."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

@@ -10,12 +10,16 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -32,6 +36,9 @@ FUNDLEDGER = (sys.executable, "-m", "api.cli")
 
 BOUND_S = 60.0
 """What has not come by then does not come."""
+
+KEPT = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
+"""The service hangs up a connection that has been idle for 5 s: an older one may be closing just now."""
 
 _POLL_S = 0.01
 _ADDRESS = re.compile(r"at (http://\S+)")
@@ -65,8 +72,8 @@ class Service:
 
     def start(self, *options: str) -> str:
         """Start it, at the address where it was before, and wait until it serves; give what it said."""
-        port = self.url.rpartition(":")[2] or "0"
-        words = self.started(start(self.log, "--port", port, *self.where, *options))
+        port = urlsplit(self.url).port or free_port()
+        words = self.started(start(self.log, "--port", str(port), *self.where, *options))
         assert words, self.logged()
         return words
 
@@ -133,7 +140,7 @@ class Service:
     def client(self, key: str | None = None) -> httpx.Client:
         """Open a client with a key, a new admin's unless one is given."""
         headers = {"Authorization": f"Bearer {key or self.key()}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=BOUND_S, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=BOUND_S, limits=KEPT, trust_env=False)
 
     def logged(self) -> str:
         """Read what it wrote to standard error."""
@@ -289,6 +296,40 @@ def within(seconds: float, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until, f"did not come true within {seconds} s"
         time.sleep(_POLL_S)
+
+
+def by_then(seconds: float, condition: Callable[[], bool]) -> None:
+    """Ask until a condition holds; asked later than so many seconds from now it must, on any machine."""
+    until = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() > until
+        if condition():
+            return
+        assert not late, f"does not hold after {seconds} s"
+        time.sleep(_POLL_S)
+
+
+def day_lasts(span: timedelta) -> None:
+    """Wait for the next day, by UTC, where this one does not last so long any more."""
+    now = datetime.now(UTC)
+    tomorrow = (now + span).replace(hour=0, minute=0, second=0, microsecond=0)
+    time.sleep(max(0.0, (tomorrow - now).total_seconds()))
+
+
+def free_port() -> int:
+    """Find a port that nobody uses, and that the machine gives to nobody who asks for any."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            port = next(_PORTS)
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", port))
+            return port
+
+
+_PORTS_EACH = 100
+_PORTS_FROM = 10_000 + os.getpid() % 220 * _PORTS_EACH
+_PORTS = cycle(range(_PORTS_FROM, _PORTS_FROM + _PORTS_EACH))
+"""This process's own: others that test find theirs elsewhere."""
 
 
 def alive(pid: int) -> bool:

@@ -8,14 +8,28 @@ import re
 import shlex
 import subprocess
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from ledger import checkpoint, merkle
-from tests.postgres_shell import PostgresShell, free_ports
-from tests.service import BOUND_S, FUNDLEDGER, ROOT, Ran, Service, rows, scratch_directory, service_on, within
+from tests.postgres_shell import PostgresShell
+from tests.service import (
+    BOUND_S,
+    FUNDLEDGER,
+    KEPT,
+    ROOT,
+    Ran,
+    Service,
+    day_lasts,
+    free_port,
+    rows,
+    scratch_directory,
+    service_on,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +59,7 @@ class Machine:
 
     def __init__(self, scratch: Path) -> None:
         self._shell = PostgresShell(scratch)
-        self.port, self.restored_port = free_ports()
+        self.port, self.restored_port = free_port(), free_port()
         self.keys = scratch / "keys"
         self.keys.mkdir()
 
@@ -90,6 +104,7 @@ class Books:
             base_url=service.url,
             headers={"Authorization": f"Bearer {key}"},
             timeout=BOUND_S,
+            limits=KEPT,
             trust_env=False,
         )
 
@@ -222,6 +237,7 @@ FUNDLEDGER_HERE = f'fundledger() {{ {shlex.join(FUNDLEDGER)} "$@"; }}'
 @pytest.fixture(scope="module")
 def disaster() -> Iterator[Disaster]:
     """Yield a restored ledger; the tests go on with it one after the other."""
+    day_lasts(timedelta(minutes=3))  # figures tell of the day before, too
     with scratch_directory() as scratch:
         machine = Machine(scratch)
         try:

@@ -13,9 +13,11 @@ import pytest
 
 from api.scopes import ROLES
 from tests.service import (
+    BOUND_S,
     Ran,
     Service,
     alive,
+    by_then,
     data_directory,
     embedded_service,
     end,
@@ -24,7 +26,6 @@ from tests.service import (
     run,
     service_on,
     start,
-    within,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Office:
             self.service.url + path,
             json=body or None,
             headers={"Authorization": f"Bearer {key}", "x-request-id": f"r{next(_numbers)}"},
+            timeout=BOUND_S,
             trust_env=False,
         )
 
@@ -202,7 +204,7 @@ class TestServe:
                 assert (answer.status_code, answer.json()["status"]) == (201, "accepted")
                 assert answer.headers["x-request-id"] == answer.json()["requestId"]
             root = ledger.url.removesuffix("/mt4/manager")
-            assert httpx.get(f"{root}/healthz", trust_env=False).status_code == 404
+            assert httpx.get(f"{root}/healthz", trust_env=False, timeout=BOUND_S).status_code == 404
             ledger.stop()
         finally:
             end(ledger)
@@ -332,7 +334,7 @@ class TestKeys:
         key = office.service.key("finance")
         assert office.lives(key)
         assert office.keys("revoke", id_of(key)).output == f"revoked {id_of(key)}\n"
-        within(1.5, lambda: not office.lives(key))
+        by_then(1, lambda: not office.lives(key))
         assert said(office.call(key, "GET", "/server")) == (401, "key_revoked")
         assert office.state(key).startswith("revoked ")
         failed(office.keys("revoke", id_of(key)), "there is no living key")
@@ -346,7 +348,7 @@ class TestKeys:
         assert said(office.deposit(successor, 5, login=1001)) == (403, "outside_mask")
         assert office.deposit(successor, 6, login=2001).status_code == 403
         assert office.deposit(successor, 5, login=2001).status_code == 201
-        within(1.5, lambda: not office.lives(key))
+        by_then(1, lambda: not office.lives(key))
         failed(office.keys("rotate", id_of(key)), "there is no living key")
 
     def test_with_overlap_both_live_until_the_old_one_is_revoked(self, office: Office) -> None:
@@ -356,13 +358,13 @@ class TestKeys:
         assert office.lives(successor)
         assert office.state(key).startswith("ends ")
         assert office.keys("revoke", id_of(key)).code == 0
-        within(1.5, lambda: not office.lives(key))
+        by_then(1, lambda: not office.lives(key))
         assert office.lives(successor)
 
     def test_an_overlap_ends_by_itself(self, office: Office) -> None:
         key = office.service.key("finance")
         successor = office.keys("rotate", id_of(key), "--overlap", "1").last_line
-        within(3, lambda: not office.lives(key))
+        by_then(1, lambda: not office.lives(key))
         assert office.lives(successor)
 
     @pytest.mark.parametrize("action", ["revoke", "rotate"])

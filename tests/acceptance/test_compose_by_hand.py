@@ -16,8 +16,8 @@ import psycopg
 import pytest
 import yaml
 
-from tests.postgres_shell import PostgresShell, free_ports
-from tests.service import BOUND_S, FUNDLEDGER, ROOT, Ran, Service, end, scratch_directory
+from tests.postgres_shell import PostgresShell
+from tests.service import BOUND_S, FUNDLEDGER, ROOT, Ran, Service, end, free_port, scratch_directory, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Stack:
 
     def __init__(self, scratch: Path) -> None:
         self.shell = PostgresShell(scratch)
-        self.port, self.serving_port = free_ports()
+        self.port, self.serving_port = free_port(), free_port()
         self.volume = scratch / "volume"
         self.volume.mkdir()
         self.service = Service((), scratch / "log")
@@ -130,6 +130,10 @@ class Stack:
         self.service.started(process)
         assert self.service.url, self.service.logged()
 
+    def get(self, path: str) -> httpx.Response:
+        """Read from the service, without a key."""
+        return httpx.get(self.service.url + path, trust_env=False, timeout=BOUND_S)
+
     def connect(self, login: str, password: str) -> psycopg.Connection[Any]:
         """Connect over TCP, as containers do."""
         where = f"host=127.0.0.1 port={self.port} dbname=fundledger"
@@ -190,7 +194,7 @@ def test_migrating_comes_first_and_a_second_time_changes_nothing(stack: Stack) -
 
 def test_it_serves_sealed_and_its_health_check_says_so(stack: Stack) -> None:
     stack.serve()
-    assert httpx.get(f"{stack.service.url}/readyz", trust_env=False).json()["sealing"] == "current"
+    assert stack.get("/readyz").json()["sealing"] == "current"
     assert (stack.volume / "seal-key.pem").exists()
     assert health_check(stack.serving_port).returncode == 0
 
@@ -203,7 +207,9 @@ def test_a_key_is_made_as_the_file_says_and_money_is_booked_with_it(stack: Stack
     made = stack.run("fundledger", *shlex.split(line[1]))
     assert made.code == 0, made.errors
     headers = {"Authorization": f"Bearer {made.last_line}"}
-    with httpx.Client(base_url=stack.service.url, headers=headers, trust_env=False) as client:
+    with httpx.Client(
+        base_url=stack.service.url, headers=headers, trust_env=False, timeout=BOUND_S
+    ) as client:
         client.put("/groups/standard", json={"currency": "USD"}).raise_for_status()
         client.post("/users", json={"login": 1001, "group": "standard"}).raise_for_status()
         money = {"login": 1001, "amount": 5}
@@ -218,8 +224,8 @@ def test_prometheus_finds_what_it_scrapes_where_the_service_serves(stack: Stack)
     [target] = job["static_configs"][0]["targets"]
     service, _, port = target.partition(":")
     assert SERVICES[service]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    text = httpx.get(f"{stack.service.url}{job.get('metrics_path', '/metrics')}", trust_env=False).text
-    assert "fundledger_ready 1.0" in text
+    path = job.get("metrics_path", "/metrics")
+    within(BOUND_S, lambda: "fundledger_ready 1.0" in stack.get(path).text)
     for rules in scrape["rule_files"]:
         assert f"/etc/prometheus/{rules}" in mounted
 

@@ -15,7 +15,7 @@ from api.history import KINDS
 from ledger.clock import server_clock
 from ledger.events import AccountOpened, KeyCreated, MoneyMoved
 from tests.drive import LedgerUnderTest, folded
-from tests.service import Service, data_directory, end, end_server, rows
+from tests.service import BOUND_S, Service, data_directory, end, end_server, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +199,7 @@ def test_on_a_data_directory_it_is_alone_and_makes_what_is_missing() -> None:
             assert (held.code, held.output) == (1, "")
             assert "stop that service" in held.errors
             service.stop()
-            done = service.run("demo")
+            done = service.run("demo", bound_s=5 * BOUND_S)
             assert done.code == 0, done.errors
             assert done.errors == ""
             assert f"serve it: fundledger serve --data {data}\n" in done.output

@@ -63,9 +63,9 @@ def test_it_books_a_bank_once_and_shows_how_to_read_an_account(service: Service,
     key = re.findall(r"KEY=(\S+)", done.stdout)[0]
     [csv, january] = re.findall(r'curl "(\S+)"', done.stdout)
     headers = {"Authorization": f"Bearer {key}"}
-    lines = httpx.get(csv, headers=headers, trust_env=False).text.splitlines()
+    lines = httpx.get(csv, headers=headers, trust_env=False, timeout=BOUND_S).text.splitlines()
     assert len(lines) == 1 + 3
-    assert httpx.get(january, headers=headers, trust_env=False).json()["rows"] == []
+    assert httpx.get(january, headers=headers, trust_env=False, timeout=BOUND_S).json()["rows"] == []
     again = demo_bank(service, file)
     assert "0 operations booked, 5 were booked before." in again.stdout
     assert "4 of the 4 balances that the bank printed are the same." in again.stdout

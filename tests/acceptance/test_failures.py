@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api.cli import main
-from tests.service import BOUND_S, FUNDLEDGER, ROOT, Service, run, service_on
+from tests.service import BOUND_S, FUNDLEDGER, ROOT, Service, run, service_on, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,5 +228,6 @@ def served_once(database_url: str, place: Path, *, name: str) -> Iterator[Servic
         with service.client() as client:
             client.put("/groups/standard", json={"currency": "USD"}).raise_for_status()
             client.post("/users", json={"login": 1001, "group": "standard"}).raise_for_status()
+            within(BOUND_S, lambda: client.get("/audit/checkpoint").json().get("size") == 3)
         service.stop()
         yield service

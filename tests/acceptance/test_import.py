@@ -473,23 +473,24 @@ class TestOnce:
         assert takeover.account().balance == 70
 
     def test_killed_in_the_middle_and_run_again_it_books_each_row_exactly_once(
-        self, takeover: Takeover
+        self, takeover: Takeover, tmp_path: Path
     ) -> None:
-        """It is stopped at the gate once its first results are there, and killed where it stands."""
+        """It is killed where it waits for the rest of its rows, with its first results there."""
         own = takeover.login * 1_000
         rows = 6 * CHUNK_ROWS
-        takeover.write("".join(f"{own + n},usd,Client {n},1.01,\n" for n in range(rows)))
-        process = subprocess.Popen(
-            [*FUNDLEDGER, "import", str(takeover.file), *takeover.service.where], cwd=ROOT
-        )
-        try:
-            within(BOUND_S, lambda: takeover.results.exists() and takeover.results.stat().st_size > 100)
-            with takeover.ledger.gate_held():
+        written = [f"{own + n},usd,Client {n},1.01,\n" for n in range(rows)]
+        takeover.write("".join(written))
+        pipe = tmp_path / "accounts.pipe"
+        os.mkfifo(pipe)
+        command = [*FUNDLEDGER, "import", str(pipe), "--results", str(takeover.results)]
+        with pipe.open("r+b", buffering=0) as way:
+            way.write((HEADER + "".join(written[: 3 * CHUNK_ROWS - 1])).encode())
+            process = subprocess.Popen([*command, *takeover.service.where], cwd=ROOT)
+            try:
+                within(BOUND_S, lambda: takeover.results.exists() and takeover.results.stat().st_size > 100)
+            finally:
                 process.kill()
                 process.wait()
-        finally:
-            process.kill()
-            process.wait()
         opened = self._logins(takeover, own, AccountOpened)
         assert 0 < len(opened) < rows
         done = takeover.run()

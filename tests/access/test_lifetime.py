@@ -133,7 +133,7 @@ class TestRotated:
         printed = processes[0].command("keys", "rotate", callers[0].key_id, "--overlap", "2")
         successors = [Caller(process, printed.splitlines()[-1]) for process in processes]
         listed = processes[0].command("keys", "list")
-        found = re.search(rf"^{callers[0].key_id}\t.*\tends (\S+)$", listed, re.MULTILINE)
+        found = re.search(rf"^{callers[0].key_id}\t.*\t(?:ends|revoked) (\S+)$", listed, re.MULTILINE)
         assert found is not None, listed
         end = datetime.fromisoformat(found[1])
         for asked in asked_until(callers, end):

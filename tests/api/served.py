@@ -7,8 +7,6 @@ import io
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -22,13 +20,13 @@ import psycopg
 from api.cli import main
 from tests.described import undescribed
 from tests.drive import LedgerUnderTest
-from tests.service import troubles_in
+from tests.service import KEPT, read_line, start, troubles_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
-BOUND_S = 30
+BOUND_S = 60
 """What has not come by then does not come."""
 
 FAMILIES = {
@@ -46,6 +44,7 @@ INTERNAL = re.compile(
     r"Traceback|File \"|\.py\b|psycopg|litestar|uvicorn|msgspec|site-packages|ledger_events"
     r"|\b(SELECT|INSERT INTO|UPDATE|FROM) [a-z]|/(home|tmp|usr|root|var|opt|etc)/|0x[0-9a-f]{6}"
 )
+_POLL_S = 0.01
 _numbers = count(1)
 
 
@@ -198,31 +197,24 @@ class Served:
         self.database_url = database_url
         self.ledger = LedgerUnderTest(database_url, ledger)
         self.log = log
-        self.http = httpx.Client(trust_env=False, timeout=BOUND_S)
+        self.http = httpx.Client(trust_env=False, timeout=BOUND_S, limits=KEPT)
         self._log_reader = psycopg.connect(self.ledger.superuser, autocommit=True)
         self._where = ["--database-url", database_url, "--ledger", ledger]
-        with log.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "api.cli", "serve", "--port", "0", *self._where, *options],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+        self.process = start(log, "--port", "0", *self._where, *options)
         self.said = ""
         self.url = self._greeting()
 
     def _greeting(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = read_line(self.process)
         found = re.search(r"(http://\S+)", line)
         if found is None:
             self.process.wait(BOUND_S)
+            assert self.process.stdout is not None
             self.process.stdout.close()
             self.http.close()
             self._log_reader.close()
             raise AssertionError(f"the service did not start: {line}{self.logged}")
-        self.said = line + self.process.stdout.readline()
+        self.said = line + read_line(self.process)
         return found[1].rstrip("/")
 
     @property
@@ -291,6 +283,7 @@ def within(seconds: float, condition: Callable[[], bool]) -> float:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, f"did not come true within {seconds} s"
+        time.sleep(_POLL_S)
     return time.monotonic() - began
 
 

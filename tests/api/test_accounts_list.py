@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from itertools import count
+from threading import Event
 from typing import Any, ClassVar
 
 import pytest
@@ -224,24 +226,32 @@ def test_a_deposit_is_in_the_totals_of_its_group_at_once(desk: Desk) -> None:
 def test_rows_count_and_totals_are_of_one_moment_while_money_moves_and_accounts_are_opened(
     admin: Caller, desk: Desk
 ) -> None:
-    def trade() -> None:
-        for _ in range(40):
+    seen_enough = Event()
+
+    def trade() -> int:
+        for opened in count(1):
             login = admin.open("small", balance="10")
             admin.batch(
                 *({"op": "deposit", "requestId": new_id(), "login": login, "amount": 3} for _ in "abc")
             )
+            if seen_enough.is_set() and opened >= 40:
+                return opened
+        raise AssertionError
 
     counts = set()
     with ThreadPoolExecutor(1) as pool:
         trading = pool.submit(trade)
-        while not trading.done():
-            answer = desk.page(groupFilter="small", limit=10_000)
-            balances = [Decimal(row[PUBLISHED.index("balance")]) for row in answer["rows"]]
-            assert (answer["count"], Decimal(answer["total_balance"])) == (len(balances), sum(balances))
-            counts.add(len(balances))
-        trading.result()
-    assert len(counts) > 5
-    assert desk.page(groupFilter="small", limit=0)["total_balance"] == number("760.00")
+        try:
+            while not trading.done():
+                answer = desk.page(groupFilter="small", limit=10_000)
+                balances = [Decimal(row[PUBLISHED.index("balance")]) for row in answer["rows"]]
+                assert (answer["count"], Decimal(answer["total_balance"])) == (len(balances), sum(balances))
+                counts.add(len(balances))
+                if len(counts) > 5:
+                    seen_enough.set()
+        finally:
+            seen_enough.set()
+    assert desk.page(groupFilter="small", limit=0)["total_balance"] == number(f"{19 * trading.result()}.00")
 
 
 def test_totals_converted_by_an_old_rate_warn_of_it(desk: Desk) -> None:

@@ -203,7 +203,8 @@ class TestWhereAKeyMayNotReach:
             limited.book("correction", login=places["inside"], balance=1, corrects=operation, reason="r"),
         ):
             assert refused.said == (403, "outside_mask")
-            assert str(places["outside"]) not in refused.text
+            told = {name: text for name, text in refused.body.items() if name != "requestId"}
+            assert str(places["outside"]) not in str(told)  # a request id may hold these digits by chance
 
     def test_a_key_for_logins_opens_no_other(self, places: dict[str, Any]) -> None:
         for body in ({"group": "vip"}, {"group": "vip", "login": 777_777}):

@@ -279,7 +279,10 @@ def test_an_export_that_fails_in_the_middle_is_cut_off(crowd: Caller, served: Se
 
 def end_whoever_waits(served: Served, pid: int) -> None:
     """Break the connection that waits for a lock of this process."""
-    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+    query = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE %s = ANY(pg_blocking_pids(pid)) AND backend_type = 'client backend'"
+    )
     within(30, lambda: bool(served.ledger.rows(query, pid)))
 
 

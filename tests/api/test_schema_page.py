@@ -57,9 +57,8 @@ def seen(served: Served) -> Iterator[Seen]:
 
 
 def test_it_shows_every_operation_and_a_true_example_and_asks_nobody_else(seen: Seen, served: Served) -> None:
-    expect(seen.page.locator(".opblock").first).to_be_visible()
     described = served.http.get(f"{served.url}/schema/openapi.json").json()["paths"]
-    assert seen.page.locator(".opblock").count() == sum(len(item) for item in described.values())
+    expect(seen.page.locator(".opblock")).to_have_count(sum(len(item) for item in described.values()))
     page = seen.opened("POST /balances/deposit")
     body = page.locator(".opblock-section-request-body")
     body.get_by_role("combobox").last.select_option("a card payment")

@@ -17,15 +17,15 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from projections.accounts import STRUCTURE
-from tests.api.served import Served, number, serving, within
-from tests.browser import BOUND_MS, chromium, needs_chromium
+from tests.api.served import BOUND_S, Served, number, serving, within
+from tests.browser import BOUND_MS, chromium, needs_chromium, settle
 from tests.console.broker import NAME, Broker, live
 from tests.drive import LedgerUnderTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
     from tests.api.served import Caller
 
@@ -145,6 +145,7 @@ def look(page: Page, *texts: str) -> Image.Image:
     """Look at a page: the texts are there, nothing is cut off, and something is drawn. Give the picture."""
     for text in texts:
         expect(page.locator("body")).to_contain_text(text)
+    settle(page)
     assert page.evaluate(OVERFLOWS) == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     picture = Image.open(io.BytesIO(page.screenshot()))
@@ -224,7 +225,7 @@ class TestWhatIsSeen:
             api.open("VIP-EUR")
         page = ann.see("/accounts?limit=200&groupFilter=VIP-EUR")
         page.mouse.wheel(0, 900)
-        page.wait_for_function("window.scrollY > 300")
+        page.wait_for_function("document.querySelector('thead th').getBoundingClientRect().top < 2")
         top = page.locator("thead th").first.bounding_box()
         bottom = page.locator("tfoot th").first.bounding_box()
         assert top is not None
@@ -261,7 +262,20 @@ class TestHands:
         page.get_by_label("Amount").fill("5.25")
         page.get_by_role("button", name="Preview").click()
         expect(page.get_by_text("nothing is booked yet")).to_be_visible()
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        def came() -> bool:
+            page.wait_for_timeout(10)
+            return held != []
+
+        page.route("**/post/deposit", hold)
         page.get_by_role("button", name="Book it").dblclick()
+        within(BOUND_S, came)
+        for booking in held:  # not before, so that the second click does not meet the answer to the first
+            booking.continue_()
         expect(page.get_by_text("Booked.")).to_be_visible()
         assert api.held(login)[0] == number("15.25")
         page.reload()
@@ -272,6 +286,7 @@ class TestHands:
         page = ann.see(f"/post/deposit?login={login}")
         page.get_by_label("Amount").fill("5.25")
         page.get_by_role("button", name="Preview").click()
+        expect(page.get_by_text("nothing is booked yet")).to_be_visible()
         statuses = page.evaluate(
             """() => {
               const form = document.querySelector("form[data-once]");
@@ -298,7 +313,8 @@ class TestHands:
         page.get_by_label("Groups").fill("STD-JPY")
         page.get_by_role("button", name="Show").click()
         expect(page.locator("tfoot")).to_have_text(re.compile("^\\s*JPY, 1 account"))
-        assert "groupFilter=STD-JPY" in page.url
+        expect(page).to_have_url(re.compile("groupFilter=STD-JPY"))
+        settle(page)
         page.get_by_role("link", name="Balance").first.press("Enter")
         expect(page.locator("th[aria-sort=ascending]")).to_have_text("Balance")
         expect(page.locator("#sort-balance")).to_be_focused()  # whoever goes by keyboard goes on from there
@@ -319,7 +335,8 @@ class TestHands:
 
     def test_the_keyboard_goes_everywhere(self, sit: Callable[..., Hand], ann_key: str) -> None:
         page = sit().see("/days?day=2025-03-10")
-        page.keyboard.type(ann_key)  # the key's field has the focus
+        expect(page.get_by_label("Key", exact=True)).to_be_focused()
+        page.keyboard.type(ann_key)
         page.keyboard.press("Tab")
         page.keyboard.type("Ann")
         page.keyboard.press("Enter")
@@ -330,9 +347,11 @@ class TestHands:
             ("ArrowLeft", "2025-03-08"),
             ("ArrowRight", "2025-03-09"),
         ):
+            settle(page)
             page.keyboard.press(key)
             expect(heading).to_contain_text(day)
-            assert day in page.url
+            expect(page).to_have_url(re.compile(f"day={day}"))
+        settle(page)
         page.keyboard.press("/")
         assert page.evaluate("document.activeElement.name") == "day"
         page.keyboard.press("ArrowLeft")  # in a field the arrows are the field's
@@ -378,7 +397,7 @@ class TestTheEnd:
         page = hand.sign_in(key)
         aside(served.command, "keys", "revoke", key.split("_")[1])
 
-        within(10, lambda: "/sign-in" in page.request.get("/console/accounts").url)
+        within(BOUND_S, lambda: "/sign-in" in page.request.get("/console/accounts").url)
         page.get_by_role("button", name="Show").click()
         look(page, "was revoked", "Sign in with another one")
         hand.page.get_by_label("Key", exact=True).fill(aside(served.key, "manager"))
@@ -390,6 +409,7 @@ class TestTheEnd:
         page = ann.see(f"/post/deposit?login={login}")
         page.get_by_label("Amount").fill("5")
         page.get_by_role("button", name="Preview").click()
+        expect(page.get_by_text("nothing is booked yet")).to_be_visible()
         ann.context.clear_cookies()
         page.get_by_role("button", name="Book it").click()
         look(page, "Sign in to go on")
@@ -420,6 +440,7 @@ class TestWithoutScripts:
         page.get_by_label("Field of rule 1").select_option("login")
         page.get_by_label("Value of rule 1").fill(str(login))
         page.get_by_role("button", name="Show").click()
+        expect(page).to_have_url(re.compile(f"value1={login}"))
         page.get_by_role("link", name=str(login)).click()
         expect(page.get_by_role("heading", name=f"Account {login}")).to_be_visible()
         page.get_by_role("link", name="Deposit").click()

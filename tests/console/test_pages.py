@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.api.served import Caller, Served, number, serving, within
+from tests.api.served import BOUND_S, Caller, Served, number, serving, within
 from tests.console.broker import FORMULA, LONG, NAME, Broker, live
 from tests.console.files import csv_rows, pdf_pages, pdf_text, workbook_formulas, workbook_rows
 from tests.drive import LedgerUnderTest
@@ -43,6 +44,17 @@ def api(served: Served) -> Caller:
 @pytest.fixture(scope="module")
 def ann(visit: Callable[..., Visitor]) -> Visitor:
     return visit("manager", operator="Ann")
+
+
+def server_day() -> date:
+    """Give the broker's day of this moment."""
+    return datetime.now(ZoneInfo("Europe/Athens")).date()
+
+
+def on_one_day(read: Callable[[], Page]) -> tuple[date, Page]:
+    """Read a page anew where the day has turned meanwhile; give the day on which it was read."""
+    day, page = server_day(), read()
+    return (day, page) if day == server_day() else on_one_day(read)
 
 
 def column(page: Page, label: str, table: int = 0) -> list[str]:
@@ -266,8 +278,8 @@ class TestAccount:
         assert page.tables[0][1][2] == page.tables[0][-1][2] == "1179.50"
 
     def test_the_periods_that_are_asked_for_most_are_a_click_away(self, ann: Visitor) -> None:
-        today = datetime.now(UTC).date()
-        links = " ".join(ann.get("/accounts/1001", {"order": "asc"}).links)
+        today, page = on_one_day(lambda: ann.get("/accounts/1001", {"order": "asc"}))
+        links = " ".join(page.links)
         last_month = today.replace(day=1) - timedelta(days=1)
         assert f"order=asc&fromDay={last_month.replace(day=1)}&toDay={last_month}" in links
         assert f"fromDay={today.year}-01-01" in links
@@ -359,8 +371,8 @@ class TestStatement:
         assert self.statement(ann, login=1003) == first
 
     def test_of_a_period_that_is_not_over_says_so(self, ann: Visitor) -> None:
-        today = datetime.now(UTC).date() + timedelta(days=1)
-        text = pdf_text(self.statement(ann, fromDay="2025-03-01", toDay=today.isoformat()))
+        tomorrow = server_day() + timedelta(days=1)
+        text = pdf_text(self.statement(ann, fromDay="2025-03-01", toDay=tomorrow.isoformat()))
         assert "The period is not over: operations up to position" in text
         assert "Closing 1,179.50" in text
 
@@ -540,7 +552,7 @@ class TestOperation:
         service = another_service("--seal-key", str(tmp_path / "seal.pem"))
         api, visitor = service.caller(), arrive(service)
         visitor.sign_in(service.key())
-        within(20, lambda: api.get(f"/audit/proof/{broker['first']}").status == 200)
+        within(BOUND_S, lambda: all_is_sealed(service, api))
         page, proof = (
             visitor.get(f"/operations/{broker['first']}"),
             api.get(f"/audit/proof/{broker['first']}").body,
@@ -549,6 +561,12 @@ class TestOperation:
         [event] = proof["events"]
         assert event["leafHash"] in page.text
         assert all(found in page.text for found in event["proof"])
+
+
+def all_is_sealed(service: Served, api: Caller) -> bool:
+    """Tell whether the last checkpoint is of all that there is, so that no other one will follow."""
+    answer = api.get("/audit/checkpoint")
+    return answer.status == 200 and bool(answer["size"] == service.last_position)
 
 
 class TestDays:
@@ -612,5 +630,5 @@ class TestRestatements:
 
     def test_begins_with_the_month_before_and_says_when_one_is_not_over(self, ann: Visitor) -> None:
         assert ann.get("/restatements").status == 200
-        today = datetime.now(UTC).date() + timedelta(days=1)
-        assert "is not over" in ann.get("/restatements", {"day": today.isoformat()}).text
+        tomorrow = server_day() + timedelta(days=1)
+        assert "is not over" in ann.get("/restatements", {"day": tomorrow.isoformat()}).text

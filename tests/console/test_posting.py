@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.served import number, within
+from tests.api.served import BOUND_S, number, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,7 +256,7 @@ class TestRefusals:
                 for one in found
             )
 
-        within(10, kept)
+        within(BOUND_S, kept)
 
     def test_a_request_id_that_is_none_is_refused(self, manager: Visitor, admin: Caller, login: int) -> None:
         form = opened(manager, "deposit")

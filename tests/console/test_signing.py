@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from tests.api.served import number, within
+from tests.api.served import BOUND_S, number, within
+from tests.service import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 def cookies(answer: httpx.Response) -> list[str]:
     return answer.headers.get_list("set-cookie")
+
+
+def signed_in_before_its_key_expires(
+    served: Served, arrive: Callable[..., Visitor], seconds: int = 3
+) -> tuple[Visitor, datetime]:
+    """Sign in with a key that soon expires; with one that lives longer where that took too long."""
+    visitor, expires = arrive(), datetime.now(UTC) + timedelta(seconds=seconds)
+    page = visitor.sign_in(served.key("manager", "--expires", expires.isoformat()))
+    if page.status != 200:
+        assert datetime.now(UTC) >= expires, page.text
+        return signed_in_before_its_key_expires(served, arrive, seconds * 2)
+    return visitor, expires
 
 
 @pytest.fixture
@@ -108,7 +121,7 @@ class TestSignIn:
                 (one["code"], one["route"], one["keyId"]) for one in found
             ]
 
-        within(10, kept)
+        within(BOUND_S, kept)
 
     def test_an_operator_that_cannot_be_recorded_is_refused(self, served: Served, stranger: Visitor) -> None:
         page = stranger.sign_in(served.key(), "x" * 129)
@@ -193,10 +206,10 @@ class TestTheEnd:
         key = served.key("manager")
         visitor = visit(key=key)
         served.command("keys", "revoke", key.split("_")[1])
-        took = within(5, lambda: visitor.get("/accounts").path == "/console/sign-in")
-        assert took < 2  # a second, and a slow machine
-        page = visitor.get("/accounts")
-        assert page.path == "/console/sign-in"
+        known_by = time.monotonic() + 1
+        while time.monotonic() < known_by:
+            visitor.get("/accounts")
+        assert visitor.get("/accounts").path == "/console/sign-in"
 
     def test_whoever_loses_a_session_to_a_dead_key_is_told_why(
         self, served: Served, visit: Callable[..., Visitor]
@@ -210,13 +223,14 @@ class TestTheEnd:
             pages.append(visitor.get("/accounts"))
             return pages[-1].path == "/console/sign-in"
 
-        within(5, gone)
+        within(BOUND_S, gone)
         assert "was revoked" in pages[-1].text
 
-    def test_a_session_dies_when_its_key_expires(self, served: Served, visit: Callable[..., Visitor]) -> None:
-        expires = datetime.now(UTC) + timedelta(seconds=3)
-        visitor = visit(key=served.key("manager", "--expires", expires.isoformat()))
-        within(10, lambda: visitor.get("/accounts").path == "/console/sign-in")
+    def test_a_session_dies_when_its_key_expires(
+        self, served: Served, arrive: Callable[..., Visitor]
+    ) -> None:
+        visitor, expires = signed_in_before_its_key_expires(served, arrive)
+        within(BOUND_S, lambda: visitor.get("/accounts").path == "/console/sign-in")
         assert datetime.now(UTC) >= expires
 
     def test_an_unknown_session_goes_to_sign_in_books_nothing_and_comes_back_to_the_form(
@@ -233,13 +247,12 @@ class TestTheEnd:
     def test_after_a_restart_one_signs_in_again(
         self, another_service: Callable[..., Served], arrive: Callable[..., Visitor]
     ) -> None:
-        first = another_service()
-        port = re.search(r":(\d+)$", first.url)
-        assert port is not None
+        where = ("--port", str(free_port()))
+        first = another_service(*where)
         visitor = arrive(first)
         assert visitor.sign_in(first.key()).path == "/console/accounts"
         assert first.stop() == 0
-        second = another_service("--port", port[1])
+        second = another_service(*where)
         page = visitor.get("/history", {"kind": "deposit"})
         assert page.path == "/console/sign-in"
         assert "when the service starts anew" in page.text

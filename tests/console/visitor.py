@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.api.served import BOUND_S
+from tests.service import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +126,7 @@ class Visitor:
 
     def __init__(self, served: Served) -> None:
         self.url = f"{served.url}/console"
-        self.http = httpx.Client(trust_env=False, timeout=BOUND_S, follow_redirects=True)
+        self.http = httpx.Client(trust_env=False, timeout=BOUND_S, limits=KEPT, follow_redirects=True)
 
     def sign_in(self, key: str, operator: str = "", **fields: str) -> Page:
         """Sign in by the form."""

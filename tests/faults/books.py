@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tests.faults.orders import Leg
+from tests.service import BOUND_S, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,7 +75,8 @@ def read_lines(client: httpx.Client, *, after: Line | None = None) -> list[Line]
     query: dict[str, Any] = {"order": "asc", "limit": PAGE} | ({"from": after.recorded_at} if after else {})
     lines: list[Line] = []
     while True:
-        page = msgspec.json.decode(client.get("/balances/history", params=query).content, type=_Page)
+        answer = final(client, "GET", "/balances/history", params=query)
+        page = msgspec.json.decode(answer.content, type=_Page)
         lines += page.rows
         if page.next is None:
             return [line for line in lines if after is None or line.position > after.position]
@@ -83,10 +85,21 @@ def read_lines(client: httpx.Client, *, after: Line | None = None) -> list[Line]
 
 def read_held(client: httpx.Client, logins: Iterable[int]) -> Held:
     """Read what accounts hold: balance and credit."""
-    profiles = {
-        login: msgspec.json.decode(client.get(f"/users/{login}").content, type=_Profile) for login in logins
-    }
+    answers = {login: final(client, "GET", f"/users/{login}").content for login in logins}
+    profiles = {login: msgspec.json.decode(content, type=_Profile) for login, content in answers.items()}
     return {login: (profile.balance, profile.credit) for login, profile in profiles.items()}
+
+
+def final(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
+    """Ask until the answer is final: after a fault one may be told to come again for a while."""
+    answers: list[httpx.Response] = []
+
+    def told() -> bool:
+        answers.append(client.request(method, path, **options))
+        return answers[-1].status_code != 503
+
+    within(BOUND_S, told)
+    return answers[-1]
 
 
 def findings(memory: Memory, lines: Iterable[Line], *, all_of_it: bool = False) -> Findings:

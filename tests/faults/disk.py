@@ -15,7 +15,7 @@ import psycopg
 
 from tests.faults.outcome import more
 from tests.faults.shop import Shop
-from tests.service import rows, service_in, superuser_url
+from tests.service import BOUND_S, rows, service_in, superuser_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,8 +93,10 @@ class _FullDisk:
         self._ballast.unlink()
 
     def _use_up_wal(self) -> None:
+        until = time.monotonic() + BOUND_S
         with suppress(psycopg.OperationalError):
             while True:
+                assert time.monotonic() < until, "the WAL does not come to its end"
                 rows(self._url, _NEXT_SEGMENT)
                 self._eat()
 

@@ -17,7 +17,7 @@ from tests.faults.load import Load, callers
 from tests.faults.orders import Mix, single
 from tests.faults.outcome import more
 from tests.faults.shop import shop_in
-from tests.service import rows, superuser_url
+from tests.service import BOUND_S, rows, superuser_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +108,8 @@ class _Leavers:
         await Load(memory, lambda: calls[0], patient).send(calls)
 
     def _queue_depth(self) -> float:
-        found = _DEPTH.search(httpx.get(f"{self._shop.service.url}/metrics", trust_env=False).text)
+        metrics = httpx.get(f"{self._shop.service.url}/metrics", timeout=BOUND_S, trust_env=False)
+        found = _DEPTH.search(metrics.text)
         assert found is not None
         return float(found[1])
 

@@ -7,7 +7,7 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.faults.books import Findings, findings, read_held, read_lines, sums, wrong_accounts
+from tests.faults.books import Findings, final, findings, read_held, read_lines, sums, wrong_accounts
 from tests.faults.load import Load, callers
 from tests.faults.memory import Memory
 from tests.faults.orders import LOGINS, Mix, batch, single
@@ -178,10 +178,13 @@ def shop_in(scratch: Path) -> Iterator[Shop]:
 
 def open_accounts(client: httpx.Client) -> None:
     """Define a group, and open the accounts that clients deal with."""
-    assert client.put("/groups/standard", json={"currency": "USD"}).status_code == 200
+    assert final(client, "PUT", "/groups/standard", json={"currency": "USD"}).status_code == 200
     for login in LOGINS:
         _open(client, login)
 
 
 def _open(client: httpx.Client, login: int) -> None:
-    assert client.post("/users", json={"login": login, "group": "standard"}).status_code == 201
+    named = {"x-request-id": f"open:{login}"}
+    asked = {"login": login, "group": "standard"}
+    opened = final(client, "POST", "/users", json=asked, headers=named)
+    assert opened.status_code in {201, 409}, opened.text  # 409: it was, and nobody was told

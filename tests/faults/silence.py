@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from itertools import count
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from api.embedded import EmbeddedPostgres
@@ -36,7 +36,7 @@ def silences(
     database_url: str, name: str, *, rounds: int | None = None, until: float | None = None
 ) -> Outcome:
     """Have the server fall silent at one question after another; in the end all was booked once."""
-    with impatient(PATIENCE_S), before_database(database_url) as (proxy, through):
+    with before_database(database_url) as (proxy, through):
         straight, crooked = LedgerUnderTest(database_url, name), LedgerUnderTest(through, name)
         return asyncio.run(_silences(proxy, straight, crooked, rounds, until))
 
@@ -60,11 +60,10 @@ async def _silences(
         await story.tell("second")
         questions = proxy.questions - before  # now and then two come as one, and then it is one less
         order = chance.sample(range(1, questions + 1), questions)
-        for turn in count():
-            if not more(turn, rounds, until):
-                break
-            met = await story.tell(f"silent-{turn}", silent_at=order[turn % questions], way=WAYS[turn % 2])
-            outcome.rounds += met
+        with impatient(PATIENCE_S):
+            for turn in takewhile(lambda turn: more(turn, rounds, until), count()):
+                silent_at, way = order[turn % questions], WAYS[turn % 2]
+                outcome.rounds += await story.tell(f"silent-{turn}", silent_at=silent_at, way=way)
     return story.judged(outcome)
 
 
@@ -111,12 +110,13 @@ class _Story:
     async def _begun(self) -> Desk:
         """Start a writer; one that meets silence as it starts says so, and may be started again."""
         desk = Desk(self._crooked, Clock(), {})
-        try:
-            await desk.writer.start()
-        except AWAY:
-            self._proxy.take(CLEAR)
-            await desk.writer.start()
-        return desk
+        while True:
+            try:
+                await desk.writer.start()
+            except AWAY:
+                self._proxy.take(CLEAR)
+            else:
+                return desk
 
     async def _steps(self, name: str) -> AsyncIterator[Step]:
         clerk, group = key(amount_day_max=1_000, key_id=name), f"group-{name}"

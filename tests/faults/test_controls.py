@@ -17,7 +17,7 @@ from tests.faults.load import CLIENTS, Load
 from tests.faults.memory import Memory
 from tests.faults.orders import Mix, single
 from tests.faults.shop import shop_in
-from tests.faults.stops import PATIENCE_S, children, stopped
+from tests.faults.stops import children, stopped
 from tests.faults.wire import BOUND_S
 from tests.service import rows, superuser_url, within
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 100
 FEW = 5
+PATIENCE_S = 2.0
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.kills import postgres_killed, service_killed
 from tests.faults.shop import Shop, shop_in
-from tests.service import alive, postmaster_pid, within
+from tests.service import BOUND_S, alive, postmaster_pid, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def test_reads_wait_or_say_503_while_postgresql_is_away_and_answer_when_it_is_ba
             seen.extend(answer.status_code for answer in answers)
             return postmaster_pid(shop.data) != pid and {a.status_code for a in answers} == {200}
 
-        within(30, back)
+        within(BOUND_S, back)
         assert client.get("/healthz").status_code == 200
     assert set(seen) <= {200, 503}  # a read may wait for the server instead
 

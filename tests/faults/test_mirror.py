@@ -98,7 +98,8 @@ def test_a_mirror_misses_nothing_and_has_nothing_twice(
     async def work() -> None:
         load.begin()
         await load.until_acknowledged(ENOUGH)
-        await asyncio.to_thread(services[1].kill)  # its clients go on when it is back
+        await asyncio.to_thread(services[1].kill)  # its clients go on at the other
+        await until(lambda: all(reader.broken for reader in readers))
         await asyncio.to_thread(services[1].start)
         await load.until_acknowledged(ENOUGH)
         await asyncio.to_thread(services[0].stop)

@@ -54,7 +54,7 @@ def test_whoever_waits_for_a_silent_database_as_the_service_is_stopped_is_told_t
 ) -> None:
     with (
         before_database(database_url) as (relay, through),
-        serving(through, tmp_path / "log", patience_s=3) as service,
+        serving(through, tmp_path / "log", patience_s=6) as service,
         service.client() as client,
         ThreadPoolExecutor(1) as threads,
     ):
@@ -87,6 +87,12 @@ async def _lose_answers(relay: Proxy, url: str, memory: Memory) -> None:
     )
     load.begin()
     for _ in range(TIMES):
-        relay.lose_answer(b"COMMIT\x00")
-        await load.until(lambda: not relay.armed)
+        await _lose_answer(relay, load)
     await load.end()
+
+
+async def _lose_answer(relay: Proxy, load: Load) -> None:
+    """Lose one, and wait until that order was sent again: the next that is lost must be another's."""
+    memory, before = load.memory, load.memory.hung_up
+    relay.lose_answer(b"COMMIT\x00")
+    await load.until(lambda: memory.hung_up > before and memory.unanswered <= memory.acknowledged.keys())

@@ -71,8 +71,8 @@ def test_zeros_where_zeros_belong_are_exit_code_0(
     other: Exercise, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(soak, "EXERCISES", {"good": clean, "other": other})
-    assert soak.main(["--rounds", "2", "--minutes", "0.1"]) == code
-    assert soak.main(["--only", "good", "--rounds", "2", "--minutes", "0.1"]) == 0
+    assert soak.main(["--rounds", "2", "--minutes", "10"]) == code
+    assert soak.main(["--only", "good", "--rounds", "2", "--minutes", "10"]) == 0
     said = capsys.readouterr()
     assert "good: 2 rounds, 2,000 acknowledged, nothing wrong" in said.err
     for words in ("lost", "doubled", "longest gap", "2,000"):

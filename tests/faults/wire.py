@@ -11,7 +11,7 @@ from tests.faults.memory import Answer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BOUND_S = 60.0
+BOUND_S = 120.0
 BROKEN = (OSError, EOFError, TimeoutError)
 
 

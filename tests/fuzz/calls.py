@@ -86,7 +86,7 @@ def _config(
         "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
         "continue-on-failure": True,
         "max-stream-events": 1,
-        "request-timeout": 30,
+        "request-timeout": 60,
         "generation": {"max-examples": examples, "database": "none", "no-shrink": True, "mode": "all"},
         "dictionaries": {"logins": {"values": list(LOGINS)}},
         "parameters": {

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DRIP_S = 0.05
+PATIENCE_S = 1.5
+"""How long an impatient service waits: enough for a caller on a busy machine that means to go on."""
+
 METHODS_OF = {
     path: {method.upper() for method in METHODS if method in item}
     for path, item in described()["paths"].items()
@@ -234,8 +237,8 @@ def test_trailers_are_no_headers(wire: Wire) -> None:
 
 @pytest.fixture(scope="module")
 def impatient(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    """Serve with little patience: what takes half a minute otherwise takes half a second."""
-    patience = "from api import connections; connections.HEAD_S = connections.WHOLE_S = 0.5"
+    """Serve with little patience: what takes half a minute otherwise takes a second and a half."""
+    patience = f"from api import connections; connections.HEAD_S = connections.WHOLE_S = {PATIENCE_S}"
     program = f"{patience}; from api.cli import main; raise SystemExit(main())"
     log = tmp_path_factory.mktemp("impatient") / "log"
     service = Service(("--database-url", database_url), log)
@@ -289,7 +292,7 @@ def _goes_on(connection: socket.socket) -> bool:
 
 def test_a_caller_that_waits_for_the_answer_is_not_cut_off(impatient: Wire) -> None:
     head = impatient.call(b"GET /audit/events?limit=10000").json["next"]
-    answer = impatient.call(b"GET /audit/events?after=%d&wait=2" % head)
+    answer = impatient.call(b"GET /audit/events?after=%d&wait=%d" % (head, 2 * PATIENCE_S))
     assert (answer.status, answer.json["events"]) == (200, [])
 
 

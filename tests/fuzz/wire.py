@@ -81,17 +81,17 @@ class Wire:
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    """Read one answer."""
+    """Read one answer, and nothing of the next, which may have come with it."""
     came, over = bytearray(), False
-    while b"\r\n\r\n" not in came and not over:
-        over = not _more(connection, came)
+    while not came.endswith(b"\r\n\r\n") and not over:
+        over = not _more(connection, came, 1)
     head, _, _ = bytes(came).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 "), bytes(came[:200])
     lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
     end = len(head) + 4 + int(headers.get("content-length", 0))
     while len(came) < end and not over:
-        over = not _more(connection, came)
+        over = not _more(connection, came, end - len(came))
     last = over or headers.get("connection") == "close"
     return Answer(int(lines[0].split()[1]), headers, bytes(came[len(head) + 4 : end]), last)
 
@@ -107,8 +107,8 @@ def closed(connection: socket.socket) -> bool:
     return not rest
 
 
-def _more(connection: socket.socket, came: bytearray) -> bool:
-    piece = connection.recv(PIECE)
+def _more(connection: socket.socket, came: bytearray, most: int = PIECE) -> bool:
+    piece = connection.recv(most)
     came += piece
     return bool(piece)
 

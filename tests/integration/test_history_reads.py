@@ -29,7 +29,7 @@ from projections import asof, history, operations
 from projections.history import Filter, Page, Row, by_instants
 from projections.history_csv import COLUMNS, csv_header, csv_lines
 from projections.history_filter import write_cursor
-from tests.drive import Clock, LedgerUnderTest
+from tests.drive import HANG_S, Clock, LedgerUnderTest
 from tests.make import (
     adjust,
     at,
@@ -46,6 +46,7 @@ from tests.make import (
     transfer,
     withdraw,
 )
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -809,9 +810,15 @@ async def _much_history(ledger: LedgerUnderTest) -> AsyncIterator[AsyncConnectio
         await desk.book(define_group())
         await desk.book(open_account(1001))
     ledger.rows(MANY)
-    ledger.rows("VACUUM ANALYZE history")
+    within(HANG_S, lambda: _vacuumed(ledger))
     async with await AsyncConnection.connect(ledger.superuser, autocommit=True) as reader:
         yield reader
+
+
+def _vacuumed(ledger: LedgerUnderTest) -> bool:
+    """Vacuum history; tell whether all its pages are known to be seen by all: some may have been in use."""
+    ledger.rows("VACUUM ANALYZE history")
+    return bool(ledger.value("SELECT relallvisible = relpages FROM pg_class WHERE oid = 'history'::regclass"))
 
 
 async def _reads(

@@ -27,7 +27,7 @@ from ledger.merkle import leaf_hash
 from projections import install, rebuild, replay, schema
 from projections.replay import LogBroken
 from projections.unindexed import PUT_OFF
-from tests.drive import Clock, codes_of
+from tests.drive import HANG_S, Clock, codes_of
 from tests.make import (
     NOW,
     adjust,
@@ -47,6 +47,7 @@ from tests.make import (
     transfer,
     withdraw,
 )
+from tests.service import within
 
 if TYPE_CHECKING:
     from ledger.commands import Command
@@ -183,8 +184,7 @@ def migrated(ledger: LedgerUnderTest) -> list[str]:
 def until_someone_waits_for_views(ledger: LedgerUnderTest) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
     with ledger.connect() as connection:
-        while connection.execute(waiting).fetchone() == (0,):
-            pass
+        within(HANG_S, lambda: connection.execute(waiting).fetchone() != (0,))
 
 
 def differences(ledger: LedgerUnderTest) -> list[str]:
@@ -217,10 +217,10 @@ def shadow_of_no_run(ledger: LedgerUnderTest) -> str:
 def kill_rebuild(ledger: LedgerUnderTest) -> None:
     """Kill the one rebuild that runs: it holds the lock of its shadow."""
     held = (
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
+        "SELECT pg_terminate_backend(pid, %s) FROM pg_locks WHERE locktype = 'advisory'"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    assert ledger.value(held)
+    assert ledger.value(held, 1000 * HANG_S)
 
 
 def unknown_event(ledger: LedgerUnderTest) -> int:

@@ -319,7 +319,7 @@ async def test_a_server_silent_at_the_gate_is_offline_and_a_repeat_books_once(
         with ledger.gate_held(), monkeypatch.context() as patched:
             patched.setattr(BoundedConnection, "silence_max_s", 0.05)
             outcome = await desk.outcome(deposit(5), "silent")
-            assert still_waits(ledger, pid)
+            await settled(lambda: still_waits(ledger, pid))
         assert isinstance(outcome, ManagerOffline)
         assert outcome.code == "database_away"
         assert await desk.code(deposit(5), "silent") in {"booked", "request_applied"}
@@ -338,7 +338,7 @@ async def test_a_server_silent_while_it_books_is_offline_and_a_repeat_leaves_one
             intruder.execute("SELECT FROM accounts WHERE login = 1001 FOR UPDATE")
             patched.setattr(BoundedConnection, "silence_max_s", 0.5)
             outcome = await desk.outcome(deposit(5), "silent")
-            assert still_waits(ledger, pid)
+            await settled(lambda: still_waits(ledger, pid))
         assert isinstance(outcome, ManagerOffline)
         assert await desk.code(deposit(5), "silent") in {"booked", "request_applied"}
         assert await desk.code(deposit(5), "silent") == "request_applied"
@@ -740,7 +740,7 @@ async def booked_by(desk: Desk, command: Any) -> Event:
 
 
 def kill(ledger: LedgerUnderTest, desk: Desk) -> None:
-    assert ledger.value("SELECT pg_terminate_backend(%s, 5000)", desk.pid)
+    assert ledger.value("SELECT pg_terminate_backend(%s, %s)", desk.pid, 1000 * HANG_S)
 
 
 def still_waits(ledger: LedgerUnderTest, pid: int) -> bool:

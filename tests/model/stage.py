@@ -68,6 +68,7 @@ class Stage:
             lifespan="off",
             log_config=None,
             access_log=False,
+            timeout_keep_alive=BOUND_S,
         )
         self._server = uvicorn.Server(config)
         self._served: Future[None] = Future()

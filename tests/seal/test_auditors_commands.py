@@ -12,7 +12,7 @@ import pytest
 from api.cli.evidence import KEEP
 from api.embedded import EmbeddedPostgres
 from ledger import checkpoint
-from tests.service import FUNDLEDGER, ROOT, Service, embedded_service, rows, superuser_url, within
+from tests.service import BOUND_S, FUNDLEDGER, ROOT, Service, embedded_service, rows, superuser_url, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class Audit:
             file.write_text(answer.text)
             return answer.status_code == 200 and checkpoint.read(answer.text).size >= head
 
-        within(30, sealed)
+        within(BOUND_S, sealed)
         return file
 
     def rows(self, statement: str) -> list[tuple[object, ...]]:
@@ -179,7 +179,7 @@ def test_a_rewritten_ledger_is_not_sealed_again_and_its_auditor_sees_it(audit: A
         for statement in (REWRITE, "DELETE FROM tree_nodes", "DELETE FROM checkpoints"):
             rows(url, statement)
     audit.service.start()
-    within(30, lambda: "NOTHING IS SEALED" in audit.service.logged())
+    within(BOUND_S, lambda: "NOTHING IS SEALED" in audit.service.logged())
     assert audit.client.get("/readyz").json()["sealing"] == "halted"
     assert audit.client.get("/audit/checkpoint").json()["code"] == "not_sealed"
     audit.deposit(1)

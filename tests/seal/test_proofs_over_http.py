@@ -10,13 +10,12 @@ import msgspec
 import pytest
 
 from ledger import checkpoint, merkle
-from tests.api.served import Answer, Caller, Served, within
+from tests.api.served import BOUND_S, Answer, Caller, Served, within
 from tests.seal.sealing import Attacker, key_of
+from tests.service import read_line
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-BOUND_S = 30
 
 
 class Story(msgspec.Struct):
@@ -226,8 +225,7 @@ def test_metrics_and_readiness_say_how_far_the_log_is_sealed(served: Served, sto
 
 
 def test_a_service_says_at_its_start_what_holds(served: Served, seal_key: Path) -> None:
-    assert served.process.stdout is not None
-    assert served.process.stdout.readline() == f"the log is sealed with {seal_key}, which was made now\n"
+    assert read_line(served.process) == f"the log is sealed with {seal_key}, which was made now\n"
 
 
 def test_where_what_was_sealed_is_not_all_there_a_fault_names_the_command(
@@ -235,6 +233,7 @@ def test_where_what_was_sealed_is_not_all_there_a_fault_names_the_command(
 ) -> None:
     """The answer is no refusal that a caller could act on, so it is read as it comes."""
     key = {"authorization": f"Bearer {story.admin.key}"}
+    sealed(story.admin, served.last_position)  # or the service seals on in the middle of it
     attacker = Attacker(served.ledger)
     attacker.remember()
     attacker.run("DELETE FROM ledger_events WHERE notification_id = 2")

@@ -18,7 +18,7 @@ from ledger.checkpoint import VerificationKey, is_origin_of
 from ledger.merkle import Node, leaf_hash
 from projections import install, seals
 from projections.seals import SealBroken
-from tests.drive import Clock, settled
+from tests.drive import HANG_S, Clock, settled
 from tests.make import NOW
 from tests.seal.sealing import (
     Attacker,
@@ -158,10 +158,10 @@ async def cut_while_sealing(ledger: LedgerUnderTest, sealer: sealing.Sealer) -> 
         holder.execute("LOCK TABLE tree_nodes IN ACCESS EXCLUSIVE MODE")
         step = asyncio.create_task(sealer.step())
         waiting = (
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE relation = 'tree_nodes'::regclass"
+            "SELECT pg_terminate_backend(pid, %s) FROM pg_locks WHERE relation = 'tree_nodes'::regclass"
             " AND NOT granted"
         )
-        await settled(lambda: bool(ledger.rows(waiting)))
+        await settled(lambda: (True,) in ledger.rows(waiting, 1000 * HANG_S))
         holder.rollback()
     with pytest.raises(AWAY):
         await step
