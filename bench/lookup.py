@@ -33,7 +33,7 @@ def lookups(ledger: Ledger, service: Served, plan: Plan) -> list[Claim]:
     """Compare what finds one thing with PostgreSQL's search of one index for one row."""
     with psycopg.connect(ledger.superuser) as connection:
         places = connection.execute(_PLACES, [_EVERY]).fetchall()
-    path, seconds = f"/users/{places[0][0]}", plan.seconds / 2
+    path, seconds = f"/users/{places[0][0]}", plan.seconds / 4
     rounds = alternately(
         plan,
         lambda: service.answers(connections=1, seconds=seconds, what="get", path=path).waits,

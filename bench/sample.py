@@ -26,7 +26,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FULL = Plan(rounds=9, seconds=3.0, watched_s=60.0, accounts=1_000_000, events=5_000_000)
-QUICK = Plan(rounds=3, seconds=0.4, watched_s=4.0, accounts=50_000, events=100_000)
+QUICK = Plan(rounds=3, seconds=0.4, watched_s=2.0, accounts=50_000, events=100_000)
 
 
 class Spread(msgspec.Struct, frozen=True):
