@@ -22,7 +22,7 @@ from bench.served import Served
 from projections.asof import as_of
 
 _EVERY: Final = 997
-_PLACES: Final = b'SELECT login, "position", recorded_at FROM history WHERE "position" %% %s = 0'
+_PLACES: Final = b'SELECT login, "position", recorded_at FROM history WHERE "position" %% %s = 0 ORDER BY 2'
 _ROW: Final = b'SELECT balance, credit FROM history WHERE "position" = %s'
 
 Place = tuple[int, int, datetime]

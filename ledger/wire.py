@@ -25,6 +25,8 @@ NO_PARAMS: Final[Params] = {}
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _FINE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+_NO_CONNECTION = b"08"
+"""The class of what is said of a connection that is gone."""
 
 
 class Ended(psycopg.OperationalError):
@@ -57,7 +59,7 @@ class Wire:
         self._idle = select.poll()
         self._idle.register(self._libpq.socket, select.POLLIN)
         self.sent = False
-        """Whether the server has all of the last round trip: it would wait for the rest."""
+        """Whether all of the last round trip is with the kernel: the server need not wait for the rest."""
         self.answered = 0
         """How many statements of the last round trip were answered without an error."""
 
@@ -111,22 +113,21 @@ class Wire:
             self._meanwhile()
             for _ in range(expected):
                 results.append(await self._result())  # noqa: PERF401 - one by one: a failure keeps those before
-            await self._result()  # of the sync
-        except psycopg.OperationalError:
-            results += self._last_words(expected)
-            if (failed := _first_failed(results)) is not None:
-                raise Ended from error_from_result(failed)
-            raise
+            if (await self._result()).status != ExecStatus.PIPELINE_SYNC:
+                raise psycopg.OperationalError("the server has not ended the round trip")
+        except psycopg.OperationalError as error:
+            failed = _first_failed(results if self.sent else self._last_word())
+            if failed is None:
+                raise
+            # What libpq alone has said, as of an answer that it could not read, may have been a success.
+            lost = Ended if _is_of_server(failed) else psycopg.OperationalError
+            raise lost(failed.get_error_message()) from error
         return results
 
-    def _last_words(self, expected: int) -> list[PGresult]:
-        """Give what the server had still said when the connection was lost, as while it was written to."""
-        if self._libpq.status == ConnStatus.OK:
-            return []
-        left = [self._libpq.get_result() for _ in range(2 * expected)]  # each is followed by a None
-        said = [result for result in left if result is not None and _is_of_server(result)]
-        self.answered += sum(result.status in _FINE for result in said)
-        return said
+    def _last_word(self) -> list[PGresult]:
+        """Give the first answer, had it come when the send lost the connection; libpq keeps no other."""
+        said = None if self._libpq.status == ConnStatus.OK else self._libpq.get_result()
+        return [] if said is None else [said]
 
     async def _send(self) -> None:
         """Push everything out; a server that answers meanwhile must be listened to."""
@@ -174,8 +175,9 @@ class Wire:
 
 
 def _is_of_server(result: PGresult) -> bool:
-    """Tell an answer of the server from what libpq says where none has come."""
-    return result.status in _FINE or result.error_field(DiagnosticField.SQLSTATE) is not None
+    """Tell an answer of the server from what libpq, or a pooler in between, says where none has come."""
+    state = result.error_field(DiagnosticField.SQLSTATE)
+    return result.status in _FINE or (state is not None and not state.startswith(_NO_CONNECTION))
 
 
 def _first_failed(results: Sequence[PGresult]) -> PGresult | None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -318,12 +318,12 @@ def day_lasts(span: timedelta) -> None:
 
 def free_port() -> int:
     """Find a port that nobody uses, and that the machine gives to nobody who asks for any."""
-    while True:
+    for port in islice(_PORTS, _PORTS_EACH):
         with contextlib.suppress(OSError), socket.socket() as tried:
-            port = next(_PORTS)
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("no port is free")
 
 
 _PORTS_EACH = 100

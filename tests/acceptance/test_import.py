@@ -484,7 +484,9 @@ class TestOnce:
         os.mkfifo(pipe)
         command = [*FUNDLEDGER, "import", str(pipe), "--results", str(takeover.results)]
         with pipe.open("r+b", buffering=0) as way:
-            way.write((HEADER + "".join(written[: 3 * CHUNK_ROWS - 1])).encode())
+            begun = (HEADER + "".join(written[: 3 * CHUNK_ROWS - 1])).encode()
+            os.set_blocking(way.fileno(), False)
+            assert way.write(begun) == len(begun)
             process = subprocess.Popen([*command, *takeover.service.where], cwd=ROOT)
             try:
                 within(BOUND_S, lambda: takeover.results.exists() and takeover.results.stat().st_size > 100)

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import count
 from threading import Event
+from time import monotonic
 from typing import Any, ClassVar
 
 import pytest
 
 from projections.accounts import PERSONAL, STRUCTURE
-from tests.api.served import Answer, Caller, Served, new_id, number
+from tests.api.served import BOUND_S, Answer, Caller, Served, new_id, number
 
 PUBLISHED = (
     *("login", "enable", "enable_read_only", "enable_change_password", "leverage", "currency", "group"),
@@ -238,11 +239,13 @@ def test_rows_count_and_totals_are_of_one_moment_while_money_moves_and_accounts_
                 return opened
         raise AssertionError
 
-    counts = set()
+    counts: set[int] = set()
+    until = monotonic() + BOUND_S
     with ThreadPoolExecutor(1) as pool:
         trading = pool.submit(trade)
         try:
             while not trading.done():
+                assert monotonic() < until, f"the list has shown only {counts}"
                 answer = desk.page(groupFilter="small", limit=10_000)
                 balances = [Decimal(row[PUBLISHED.index("balance")]) for row in answer["rows"]]
                 assert (answer["count"], Decimal(answer["total_balance"])) == (len(balances), sum(balances))

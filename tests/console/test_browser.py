@@ -277,6 +277,7 @@ class TestHands:
         for booking in held:  # not before, so that the second click does not meet the answer to the first
             booking.continue_()
         expect(page.get_by_text("Booked.")).to_be_visible()
+        assert len(held) == 1
         assert api.held(login)[0] == number("15.25")
         page.reload()
         assert api.held(login)[0] == number("15.25")

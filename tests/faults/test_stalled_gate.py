@@ -31,7 +31,8 @@ def test_a_service_that_cannot_book_is_not_ready_and_is_again_when_it_can(
                 waiting = threads.submit(
                     final, client, "POST", "/balances/deposit", json=deposit, headers=named
                 )
-                within(BOUND_S / 2, lambda: client.get("/readyz").json().get("code") == "not_ready")
+                stalled = "a commit does not come to its end"
+                within(BOUND_S / 2, lambda: client.get("/readyz").json().get("detail") == stalled)
                 holder.rollback()
             assert waiting.result().status_code in {201, 409}
         assert client.get("/readyz").status_code == 200
