@@ -85,7 +85,7 @@ def main() -> int:
         found = machine.describe(there.url, there.directory)
         found["sizes"] = (
             f"{plan.rounds} rounds of {plan.seconds:g} s a side; {LOGINS:,} accounts of {PAST} deposits;"
-            f" {history.EVENTS:,} events in the long history;"
+            f" {plan.lines:,} events in the long history;"
             f" the broker: {broker.Size(accounts=plan.accounts)}"
         )
         _introduce(found)

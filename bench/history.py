@@ -24,10 +24,9 @@ from projections import history
 from projections.history_filter import POSITION_MAX, Filter
 from projections.sql import sql
 
-EVENTS = 100_000
 OTHERS = 20
 LIMIT = 100
-DEPTHS = {"second page": LIMIT, "middle": EVENTS // 2, "near the end": EVENTS - 3 * LIMIT}
+DEPTHS = ("second page", "middle", "near the end")
 LOGIN = LOGIN_FIRST
 PATH = f"/balances/history?login={LOGIN}&limit={LIMIT}"
 
@@ -35,19 +34,21 @@ PATH = f"/balances/history?login={LOGIN}&limit={LIMIT}"
 def pages(ground: Ground, plan: Plan) -> list[Claim]:
     """Compare pages at any depth with the first, and look how a past balance is found."""
     ledger = ground.ledger()
-    uvloop.run(_fill(ledger))
+    uvloop.run(_fill(ledger, plan.lines))
     ledger.execute("VACUUM ANALYZE")
     with served.durable(ledger) as service:
-        cursors = _cursors(service)
+        cursors = _cursors(service, plan.lines)
         by_http = alternately(plan, *(_over_http(service, cursor, plan) for cursor in cursors))
         found = lookups(ledger, service, plan)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         in_process = alternately(plan, *(_in_process(ledger, cursor, plan, runner) for cursor in cursors))
-    where = f"history of {EVENTS:,} events, pages of {LIMIT}: the slowest of three depths / the first page"
+    where = (
+        f"history of {plan.lines:,} events, pages of {LIMIT}: the slowest of three depths / the first page"
+    )
     return [
         _claim("history-http", f"{where}, over HTTP", by_http),
         _claim("history", f"{where}, in process", in_process),
-        _asof(ledger),
+        _asof(ledger, plan.lines),
         *found,
     ]
 
@@ -64,25 +65,25 @@ def _claim(name: str, says: str, rounds: list[tuple[float, ...]]) -> Claim:
     )
 
 
-async def _fill(ledger: Ledger) -> None:
+async def _fill(ledger: Ledger, lines: int) -> None:
     async with ledger.writer() as writer:
-        for logins in _filling():
+        for logins in _filling(lines // BULK_MAX):
             await book(writer, [deposit(login) for login in logins])
 
 
-def _filling() -> Iterator[list[int]]:
+def _filling(batches: int) -> Iterator[list[int]]:
     """Give the logins of batches: mostly the one account's, now and then everybody else's."""
-    for number in range(EVENTS // BULK_MAX):
+    for number in range(batches):
         yield [LOGIN] * BULK_MAX
-        if number % (EVENTS // BULK_MAX // OTHERS) == 0:
+        if number % (batches // OTHERS) == 0:
             yield list(range(LOGIN_FIRST + 1, LOGIN_FIRST + LOGINS))
 
 
-def _cursors(service: Served) -> list[str | None]:
+def _cursors(service: Served, lines: int) -> list[str | None]:
     """Give the cursor of each depth, beginning with none for the first page."""
     url, headers = f"http://127.0.0.1:{service.port}{PATH}", {"authorization": f"Bearer {service.key}"}
     found: list[str | None] = [None]
-    for depth in DEPTHS.values():
+    for depth in (LIMIT, lines // 2, lines - 3 * LIMIT):
         answer = httpx.get(f"{url}&offset={depth - LIMIT}", headers=headers)
         found.append(answer.raise_for_status().json()["next"])
     return found
@@ -112,12 +113,12 @@ async def _page(ledger: Ledger, cursor: str | None, seconds: float) -> float:
     return percentile(sorted(times), 0.5) * 1e6
 
 
-def _asof(ledger: Ledger) -> Claim:
+def _asof(ledger: Ledger, lines: int) -> Claim:
     """Have PostgreSQL explain how it finds a balance at an instant in the middle."""
     with psycopg.connect(ledger.superuser) as connection:
         [[middle]] = connection.execute(
             "SELECT recorded_at FROM history WHERE login = %s ORDER BY 1 OFFSET %s LIMIT 1",
-            [LOGIN, EVENTS // 2],
+            [LOGIN, lines // 2],
         ).fetchall()
         params = {"login": Int8(LOGIN), "at": middle, "position": Int8(POSITION_MAX)}
         explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql('asof_recorded')}".encode()

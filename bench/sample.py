@@ -15,7 +15,7 @@ R = TypeVar("R")
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How long to measure, also where every single wait counts, and how large what is measured is.
 
-    `accounts` are the big broker's, `events` the long log's.
+    `accounts` are the big broker's, `events` the long log's, `lines` one account's in the long history.
     """
 
     rounds: int
@@ -23,10 +23,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     watched_s: float
     accounts: int
     events: int
+    lines: int
 
 
-FULL = Plan(rounds=9, seconds=3.0, watched_s=60.0, accounts=1_000_000, events=5_000_000)
-QUICK = Plan(rounds=3, seconds=0.4, watched_s=2.0, accounts=50_000, events=100_000)
+FULL = Plan(rounds=9, seconds=3.0, watched_s=60.0, accounts=1_000_000, events=5_000_000, lines=100_000)
+QUICK = Plan(rounds=3, seconds=0.2, watched_s=2.0, accounts=50_000, events=100_000, lines=20_000)
 
 
 class Spread(msgspec.Struct, frozen=True):
