@@ -59,7 +59,7 @@ class Wire:
         self._idle = select.poll()
         self._idle.register(self._libpq.socket, select.POLLIN)
         self.sent = False
-        """Whether all of the last round trip is with the kernel: the server need not wait for the rest."""
+        """Whether libpq has sent all of the last round trip: the server need not wait for the rest."""
         self.answered = 0
         """How many statements of the last round trip were answered without an error."""
 
@@ -119,9 +119,7 @@ class Wire:
             failed = _first_failed(results if self.sent else self._last_word())
             if failed is None:
                 raise
-            # What libpq alone has said, as of an answer that it could not read, may have been a success.
-            lost = Ended if _is_of_server(failed) else psycopg.OperationalError
-            raise lost(failed.get_error_message()) from error
+            raise _loss(failed) from error
         return results
 
     def _last_word(self) -> list[PGresult]:
@@ -145,8 +143,7 @@ class Wire:
         if result is None:
             raise psycopg.OperationalError("the connection ended in the middle of a pipeline")
         if result.status == ExecStatus.FATAL_ERROR and libpq.status != ConnStatus.OK:
-            ended = Ended if _is_of_server(result) else psycopg.OperationalError
-            raise ended(result.get_error_message()) from error_from_result(result)
+            raise _loss(result) from error_from_result(result)
         if result.status != ExecStatus.PIPELINE_SYNC:
             await self._end_of_result()
         self.answered += result.status in _FINE
@@ -174,10 +171,15 @@ class Wire:
                 loop.remove_writer(socket)
 
 
-def _is_of_server(result: PGresult) -> bool:
-    """Tell an answer of the server from what libpq, or a pooler in between, says where none has come."""
-    state = result.error_field(DiagnosticField.SQLSTATE)
-    return result.status in _FINE or (state is not None and not state.startswith(_NO_CONNECTION))
+def _loss(failed: PGresult) -> psycopg.OperationalError:
+    """Give the error of a connection that was lost so: Ended where the server itself has said it.
+
+    What libpq says where no answer came, or none that it could read, may have been a success; so may what a
+    pooler in between says of a server that it has lost.
+    """
+    state = failed.error_field(DiagnosticField.SQLSTATE)
+    of_server = state is not None and not state.startswith(_NO_CONNECTION)
+    return (Ended if of_server else psycopg.OperationalError)(failed.get_error_message())
 
 
 def _first_failed(results: Sequence[PGresult]) -> PGresult | None:
