@@ -21,8 +21,8 @@ from psycopg.sql import SQL, Identifier
 from tests.access.keychain import parts, written
 from tests.access.router import GUARDED, ROUTES, Route
 from tests.access.samples import right_body, variants
-from tests.api.served import BOUND_S, ROOT, Caller, Served, new_id, within
-from tests.service import records
+from tests.api.served import BOUND_S, ROOT, Caller, Served, new_id
+from tests.service import records, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

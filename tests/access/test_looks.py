@@ -84,6 +84,14 @@ async def begun() -> None:
         await asyncio.sleep(0)
 
 
+async def slow_look(ring: KeyRing, cabinet: Cabinet, header: bytes) -> asyncio.Task[Key]:
+    """Begin a look that does not end before the cabinet is open again."""
+    cabinet.open.clear()
+    looking = asyncio.create_task(ring.check(header))
+    await begun()
+    return looking
+
+
 @pytest.mark.usefixtures("at")
 async def test_all_who_come_at_once_with_a_key_are_let_in_by_one_look(
     ring: KeyRing, cabinet: Cabinet, header: bytes
@@ -116,9 +124,7 @@ async def test_a_key_in_use_is_looked_at_before_its_second_is_over_and_nobody_wa
 async def test_a_look_of_more_than_a_second_ago_lets_nobody_in(
     ring: KeyRing, cabinet: Cabinet, header: bytes, at: Callable[[float], None]
 ) -> None:
-    cabinet.open.clear()
-    early = asyncio.create_task(ring.check(header))
-    await begun()
+    early = await slow_look(ring, cabinet, header)
     cabinet.revoke()
     at(1.1)
     late = asyncio.create_task(ring.check(header))
@@ -132,9 +138,7 @@ async def test_a_look_of_more_than_a_second_ago_lets_nobody_in(
 async def test_who_comes_in_the_moment_in_which_a_slow_look_ends_has_another(
     ring: KeyRing, cabinet: Cabinet, header: bytes, at: Callable[[float], None]
 ) -> None:
-    cabinet.open.clear()
-    early = asyncio.create_task(ring.check(header))
-    await begun()
+    early = await slow_look(ring, cabinet, header)
     at(1.1)
     cabinet.open.set()
     late = [asyncio.create_task(ring.check(header)) for _ in range(3)]
@@ -148,9 +152,7 @@ async def test_who_comes_in_the_moment_in_which_a_slow_look_ends_has_another(
 async def test_nobody_waits_for_a_look_that_can_tell_them_nothing_any_more(
     ring: KeyRing, cabinet: Cabinet, header: bytes, at: Callable[[float], None]
 ) -> None:
-    cabinet.open.clear()
-    stuck = asyncio.create_task(ring.check(header))
-    await begun()
+    stuck = await slow_look(ring, cabinet, header)
     at(1.1)
     cabinet.open, door = asyncio.Event(), cabinet.open
     cabinet.open.set()

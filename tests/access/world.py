@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from projections.accounts import PERSONAL
-from tests.api.served import Caller, number, within
+from tests.api.served import Caller, number
+from tests.service import within
 
 SYMBOL = {"digits": 5, "contractSize": 1000, "baseCurrency": "EUR", "profitCurrency": "USD"}
 

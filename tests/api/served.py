@@ -7,7 +7,6 @@ import io
 import json
 import re
 import signal
-import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from tests.drive import LedgerUnderTest
 from tests.service import KEPT, read_line, start, troubles_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 BOUND_S = 60
@@ -44,7 +43,6 @@ INTERNAL = re.compile(
     r"Traceback|File \"|\.py\b|psycopg|litestar|uvicorn|msgspec|site-packages|ledger_events"
     r"|\b(SELECT|INSERT INTO|UPDATE|FROM) [a-z]|/(home|tmp|usr|root|var|opt|etc)/|0x[0-9a-f]{6}"
 )
-_POLL_S = 0.01
 _numbers = count(1)
 
 
@@ -276,15 +274,6 @@ def serving(database_url: str, log: Path, *options: str, ledger: str = "main") -
     finally:
         assert service.stop() == 0
     assert service.faults == 0, service.logged
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> float:
-    """Ask again and again until a condition holds; give the seconds that it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"did not come true within {seconds} s"
-        time.sleep(_POLL_S)
-    return time.monotonic() - began
 
 
 def define_groups(admin: Caller) -> None:

@@ -17,9 +17,10 @@ from api.followers import Tail
 from api.middleware import introduce
 from api.service import Service
 from projections.accounts import PERSONAL
-from tests.api.served import BOUND_S, Caller, Served, new_id, number, serving, within
+from tests.api.served import BOUND_S, Caller, Served, new_id, number, serving
 from tests.drive import HANG_S, settled
 from tests.mirror import Item, Mirror
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

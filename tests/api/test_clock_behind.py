@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api.clocks import real_now
-from tests.api.served import BOUND_S, Caller, Served, new_id, serving, within
+from tests.api.served import BOUND_S, Caller, Served, new_id, serving
 from tests.api.test_metrics import value
 from tests.drive import Clock, LedgerUnderTest
 from tests.make import define_group, deposit, open_account
+from tests.service import within
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import pytest
 
 from api.deals import check_decided
 from ledger.refusals import Fault, ManagerOffline, ValidationError
-from tests.api.served import Caller, Served, number, within
+from tests.api.served import Caller, Served, number
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable

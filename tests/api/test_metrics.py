@@ -21,9 +21,9 @@ from ledger.money import Amount
 from ledger.refusals import ManagerOffline
 from projections.refusals import Refused
 from tests import exposition
-from tests.api.served import BOUND_S, Caller, Served, new_id, within
+from tests.api.served import BOUND_S, Caller, Served, new_id
 from tests.logins import login, name_of, say
-from tests.service import service_on
+from tests.service import service_on, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from api.database import EXPORTERS_MAX, FOLLOWERS_MAX, Database
-from tests.api.served import BOUND_S, Caller, Served, within
+from tests.api.served import BOUND_S, Caller, Served
 from tests.drive import HANG_S, settled
+from tests.service import within
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -19,9 +19,10 @@ from api.problems import ITEMS_KEPT
 from api.refusal_log import RefusalLog
 from projections import refusals
 from projections.refusals import Refused
-from tests.api.served import BOUND_S, Caller, Served, new_id, within
+from tests.api.served import BOUND_S, Caller, Served, new_id
 from tests.drive import HANG_S, LedgerUnderTest, settled
 from tests.make import NOW
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -20,7 +20,8 @@ from api.exports import Relay, export
 from api.reports import decimal
 from ledger.refusals import ManagerOffline
 from projections.accounts import PERSONAL, STRUCTURE
-from tests.api.served import BOUND_S, Caller, Exact, Served, number, within
+from tests.api.served import BOUND_S, Caller, Exact, Served, number
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from projections import install
-from tests.api.served import BOUND_S, ROOT, Caller, Served, number, serving, within
+from tests.api.served import BOUND_S, ROOT, Caller, Served, number, serving
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from api.database import READERS_MAX, REPORTERS_MAX, Database
-from tests.api.served import BOUND_S, Caller, Served, within
+from tests.api.served import BOUND_S, Caller, Served
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,10 +17,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from projections.accounts import STRUCTURE
-from tests.api.served import BOUND_S, Served, number, serving, within
+from tests.api.served import BOUND_S, Served, number, serving
 from tests.browser import BOUND_MS, chromium, needs_chromium, settle
 from tests.console.broker import NAME, Broker, live
 from tests.drive import LedgerUnderTest
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

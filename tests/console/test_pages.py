@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.api.served import BOUND_S, Caller, Served, number, serving, within
+from tests.api.served import BOUND_S, Caller, Served, number, serving
 from tests.console.broker import FORMULA, LONG, NAME, Broker, live
 from tests.console.files import csv_rows, pdf_pages, pdf_text, workbook_formulas, workbook_rows
 from tests.drive import LedgerUnderTest
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.served import BOUND_S, number, within
+from tests.api.served import BOUND_S, number
+from tests.service import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable

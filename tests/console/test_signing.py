@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.api.served import BOUND_S, number, within
-from tests.service import free_port
+from tests.api.served import BOUND_S, number
+from tests.service import free_port, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable

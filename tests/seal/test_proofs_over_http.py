@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from ledger import checkpoint, merkle
-from tests.api.served import BOUND_S, Answer, Caller, Served, within
+from tests.api.served import BOUND_S, Answer, Caller, Served
 from tests.seal.sealing import Attacker, key_of
-from tests.service import read_line
+from tests.service import read_line, within
 
 if TYPE_CHECKING:
     from pathlib import Path
