@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -107,6 +107,15 @@ class SchemaOutdated(Exception):
     """The schema is missing or older than this version; `fundledger migrate` brings it up to date."""
 
 
+class LedgerMissing(SchemaOutdated):
+    """The database has no ledger of this name; `others` are those that it has."""
+
+    def __init__(self, ledger: str, others: Sequence[str]) -> None:
+        has = f"it has {', '.join(others)}" if others else "it has none"
+        super().__init__(f"there is no ledger {ledger} in this database: {has}")
+        self.others = others
+
+
 def schema_of(ledger: str) -> str:
     """Give the schema of a ledger; ValidationError `bad_ledger` for a name that cannot be one."""
     if not _NAME.fullmatch(ledger):
@@ -142,9 +151,9 @@ def _escaped(value: str) -> str:
 
 
 def check_exists(connection: Connection[Any], schema: str) -> None:
-    """Raise SchemaOutdated unless there is such a schema; every login can ask this."""
+    """Raise LedgerMissing unless there is such a schema; every login can ask this."""
     if connection.execute("SELECT to_regnamespace(%s)", [schema]).fetchone() == (None,):
-        raise SchemaOutdated("the ledger does not exist in this database yet")
+        raise LedgerMissing(_ledger_in(schema), _ledgers(connection))
 
 
 def check(connection: Connection[Any]) -> None:
@@ -178,7 +187,15 @@ def check_schema(connection: Connection[Any], schema: str) -> None:
 def ledgers(database_url: str) -> list[str]:
     """Name the ledgers of a database."""
     with psycopg.connect(database_url) as connection:
-        return [name.removeprefix("ledger_") for (name,) in connection.execute(_LEDGERS).fetchall()]
+        return _ledgers(connection)
+
+
+def _ledgers(connection: Connection[Any]) -> list[str]:
+    return [_ledger_in(schema) for (schema,) in connection.execute(_LEDGERS).fetchall()]
+
+
+def _ledger_in(schema: str) -> str:
+    return schema.removeprefix("ledger_")
 
 
 def create_views(connection: Connection[Any]) -> None:

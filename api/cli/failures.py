@@ -21,7 +21,7 @@ from ledger.writer import Unreachable
 from projections.export import NotExportable
 from projections.obstacles import Obstacle
 from projections.replay import LogBroken
-from projections.schema import SchemaOutdated
+from projections.schema import LedgerMissing, SchemaOutdated
 
 log = logging.getLogger("fundledger")
 
@@ -88,6 +88,8 @@ def _words(error: Exception, arguments: Namespace) -> str:
     if isinstance(error, PLAIN):
         return str(error)
     match error:
+        case LedgerMissing() if error.others:
+            return f"{error}; check --ledger, or make it by `fundledger migrate{again(arguments.settings)}`"
         case SchemaOutdated():
             return f"{error}; run `fundledger migrate{again(arguments.settings)}` first"
         case Refusal():

@@ -80,8 +80,13 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("keys list --database-url OTHER", "does not exist", "make it, or check the name in --database-url"),
         (
             "keys list --database-url URL --ledger nosuch",
-            "does not exist",
-            "migrate --database-url URL --ledger",
+            "there is no ledger nosuch in this database: it has main",
+            "check --ledger, or make it by `fundledger migrate --database-url URL --ledger nosuch`",
+        ),
+        (
+            "keys list --database-url EMPTY",
+            "there is no ledger main in this database: it has none",
+            "run `fundledger migrate --database-url URL` first",
         ),
         ("keys revoke abc --database-url URL", "no living key abc", "`fundledger keys list` shows"),
         ("keys rotate abc --database-url URL", "no living key abc", "`fundledger keys list` shows"),
@@ -112,8 +117,8 @@ def test_a_failure_says_what_to_do_next(
     (tmp_path / "file").write_text("dear")
     (tmp_path / "file").chmod(0o600)
     (tmp_path / "bytes").write_bytes(b"\xff")
-    other = re.sub(r"dbname=\S+", "dbname=nosuch", database_url)
-    places = {"TMP": str(tmp_path), "URL": database_url, "OTHER": other}
+    other, empty = (re.sub(r"dbname=\S+", f"dbname={name}", database_url) for name in ("nosuch", "postgres"))
+    places = {"TMP": str(tmp_path), "URL": database_url, "OTHER": other, "EMPTY": empty}
     given = []
     for word in words.split():
         for name, place in places.items():
