@@ -26,6 +26,8 @@ BODY_MAX: Final = 64 * 1024
 BULK_BODY_MAX: Final = 16 * 1024 * 1024
 NAME_MAX: Final = 64
 """How much is repeated of a name that nobody knows."""
+DETAIL_MAX: Final = 300
+"""How much is repeated of other words of a caller's."""
 
 METADATA_MAX: Final = 4 * 1024
 METADATA_DEPTH_MAX: Final = 32
@@ -471,22 +473,25 @@ _SYMBOL = re.compile(r"[^\s/\x00-\x1f\x7f]{1,32}")
 _NOT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _OPERATION_ID = re.compile(r"bal_[1-9][0-9]{0,17}")
 _GROUP = re.compile(r"[^\s,*!\x00-\x1f\x7f]{1,64}")
-_PATH = re.compile(r" - at `\$\.?(.*)`$")
 _QUOTED = re.compile(r"`([^`]*)`")
+_AT: Final = " - at `$"
 
 
 def _wrong(message: str) -> ValidationError:
-    """Make a refusal of msgspec's words: missing field, unknown field, or wrong type."""
-    path = _PATH.search(message)
-    where = path[1] if path else ""
-    words = _PATH.sub("", message)
+    """Make a refusal of msgspec's words: missing field, unknown field, or wrong type.
+
+    They repeat what the caller sent, whatever its length.
+    """
+    at = message.rfind(_AT)
+    words, path = (message, "") if at < 0 else (message[:at], message[at + len(_AT) : -1])
+    where = path.removeprefix(".")[:DETAIL_MAX]
     quoted = _QUOTED.search(words)
     if quoted and "missing required field" in words:
         return ValidationError("missing_field", f"{quoted[1]} is missing", field=_join(where, quoted[1]))
     if quoted and "unknown field" in words:
         name = quoted[1][:NAME_MAX]
         return ValidationError("unknown_field", f"{name} is not a field here", field=_join(where, name))
-    return ValidationError("wrong_type", words, field=where or None)
+    return ValidationError("wrong_type", words[:DETAIL_MAX], field=where or None)
 
 
 def _join(where: str, name: str) -> str:

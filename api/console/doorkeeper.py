@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -58,13 +57,12 @@ async def _ask(console: Console, session: Session) -> Ask:
 
 
 def cookie_in(scope: Scope, name: str) -> str:
-    """Give the value of a cookie; "" where there is none."""
-    cookies: SimpleCookie = SimpleCookie()
+    """Give the value of a cookie of ours, which has no quotes: "" where there is none, of many the last."""
+    found = b""
     for header, value in scope["headers"]:
         if header == b"cookie":
-            try:
-                cookies.load(value.decode("latin-1"))
-            except CookieError:
-                return ""
-    found = cookies.get(name)
-    return "" if found is None else found.value
+            for pair in value.split(b";"):
+                key, _, held = pair.partition(b"=")
+                if key.strip() == name.encode():
+                    found = held.strip()
+    return found.decode("latin-1")

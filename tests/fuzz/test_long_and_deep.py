@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from api import bodies
 from api.accounts_query import AccountsQuery
 from api.audit import EventsQuery
 from api.bodies import converted
+from api.console.doorkeeper import cookie_in
 from api.history import HistoryQuery
 from api.history_reading import position_of
 from api.middleware import introduce
@@ -47,6 +49,10 @@ LONG = [
         "half": "\ud800" * MEGABYTE,
         "wide": "\U0001f600" * (MEGABYTE // 4),
         "lines": "1\n" * (MEGABYTE // 64),
+        "back-ticks": "`" * MEGABYTE,
+        "paths": " - at `$" * (MEGABYTE // 8) + "\n",
+        "escapes": '"' + "\\" * MEGABYTE + '"',
+        "cookies": "a=" * (MEGABYTE // 2) + ";" * MEGABYTE,
     }.items()
 ]
 
@@ -54,14 +60,19 @@ LONG = [
 @pytest.mark.parametrize("text", LONG)
 def test_a_megabyte_of_anything_is_refused_in_a_moment(text: str) -> None:
     raw = text.encode(errors="surrogatepass")
+    written = [raw, *(json.dumps(body).encode() for body in ({text: 1}, {"kind": text, "login": text}))]
+    named = raw.decode(errors="replace")
     with bounded():
         for read in (parse_amount_text, parse_mask, number, bodies.position, position_of, bodies.group_name):
             outcome(lambda read=read: read(text))  # type: ignore[misc]
         for query, name in product((HistoryQuery, AccountsQuery, EventsQuery), PARAMETERS):
             outcome(lambda query=query, name=name: QUERIES[query](converted({name: text}, query)))  # type: ignore[misc]
+            outcome(lambda query=query: converted({named: "1"}, query))  # type: ignore[misc]
         for decode, go_on in BODIES.items():
-            outcome(lambda decode=decode, go_on=go_on: go_on(decode(raw)))  # type: ignore[misc]
+            for body in written:
+                outcome(lambda decode=decode, go_on=go_on, body=body: go_on(decode(body)))  # type: ignore[misc]
         presented(b"Bearer " + raw)
+        cookie_in({"headers": [(b"cookie", b"fundledger_main=" + raw)]}, "fundledger_main")  # type: ignore[typeddict-item]
         outcome(lambda: introduce(dict.fromkeys(HEADERS, raw), KEY))
         sheet_rows(f"login,group\n1,{text}")
 
