@@ -173,13 +173,20 @@ async def up_to(
 
 @asynccontextmanager
 async def snapshot(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
-    """Let rows, totals, opening and closing be of one moment. Not for long: an old snapshot slows writes."""
-    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    """Let rows, totals, opening and closing be of one moment. Not for long: an old snapshot slows writes.
+
+    It begins when no rebuild moves its tables in: one of before would not see the last of their rows.
+    """
+    await connection.execute(_BEGIN)
     try:
         yield
     finally:
         if not connection.closed:
             await connection.execute("COMMIT")  # a rollback would have psycopg forget its prepared statements
+
+
+# A rebuild locks `groups` first; a LOCK waits without a snapshot.
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE groups IN ACCESS SHARE MODE"
 
 
 async def _last_row(connection: AsyncConnection[Any], until: int) -> Key | None:

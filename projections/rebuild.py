@@ -81,12 +81,18 @@ def verify(
     keys: Sequence[VerificationKey] = (),
     kept: Sequence[Kept] = (),
 ) -> Iterator[str]:
-    """Check the log, then the live rows against a rebuild, in one snapshot; tell each thing that differs."""
+    """Check the log, then the live rows against a rebuild, in one snapshot; tell each thing that differs.
+
+    No rebuild ends meanwhile: it gives up after some seconds, and nothing is replaced.
+    """
     schema, shadow = _schemas(ledger)
     with psycopg.connect(database_url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         become_owner(connection)
         check_schema(connection, schema)
+        connection.commit()
+        # Without a snapshot yet: it would not see the rows of tables that a rebuild moves in meanwhile.
+        connection.execute("LOCK TABLE groups IN ACCESS SHARE MODE")
         log = LogVerification(connection, keys=keys, kept=kept)
         yield from log.run(progress)
         if log.broken:

@@ -71,6 +71,7 @@ ON_THE_DATABASE: Final = (
     ("permission denied", "use a login that may: docs/operations.md, Logins and roles"),
     ("certificate", "check sslmode and the certificates in --database-url"),
     ("ssl", "check sslmode in --database-url"),
+    ("lock timeout", "somebody reads or verifies the ledger for long: run it again when that is over"),
     ("no space left", "make room on the disk of that server, and run it again"),
     ("does not exist", "make it, or check the name in --database-url"),
 )

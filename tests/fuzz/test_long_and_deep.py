@@ -72,7 +72,7 @@ def test_a_megabyte_of_anything_is_refused_in_a_moment(text: str) -> None:
             for body in written:
                 outcome(lambda decode=decode, go_on=go_on, body=body: go_on(decode(body)))  # type: ignore[misc]
         presented(b"Bearer " + raw)
-        cookie_in({"headers": [(b"cookie", b"fundledger_main=" + raw)]}, "fundledger_main")  # type: ignore[typeddict-item]
+        cookie_in({"headers": [(b"cookie", b"fundledger_main=" + raw)]}, "fundledger_main")  # type: ignore[arg-type]
         outcome(lambda: introduce(dict.fromkeys(HEADERS, raw), KEY))
         sheet_rows(f"login,group\n1,{text}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 from psycopg.sql import SQL
 
 from ledger.codec import UnknownEvent
@@ -25,6 +27,7 @@ from ledger.commands import (
 from ledger.events import decode, encode
 from ledger.merkle import leaf_hash
 from projections import install, rebuild, replay, schema
+from projections.history import snapshot
 from projections.replay import LogBroken
 from projections.unindexed import PUT_OFF
 from tests.drive import HANG_S, Clock, codes_of
@@ -185,6 +188,11 @@ def until_someone_waits_for_views(ledger: LedgerUnderTest) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
     with ledger.connect() as connection:
         within(HANG_S, lambda: connection.execute(waiting).fetchone() != (0,))
+
+
+def waits(ledger: LedgerUnderTest, process: int) -> bool:
+    """Tell whether a process of the server waits for another's lock."""
+    return ledger.value("SELECT cardinality(pg_blocking_pids(%s)) > 0", process) is True
 
 
 def differences(ledger: LedgerUnderTest) -> list[str]:
@@ -566,6 +574,54 @@ async def test_a_reader_in_the_middle_of_its_questions_is_not_thrown_out(
         reader.execute("SELECT count(*) FROM accounts")  # which has not gone, and can be locked
     await task
     assert tables(busy) == live
+
+
+async def test_a_reader_during_the_swap_sees_all_that_was_booked(busy: LedgerUnderTest) -> None:
+    loop = asyncio.get_running_loop()
+    positions: list[int] = []
+    asked: list[concurrent.futures.Future[tuple[int, int]]] = []
+    async with (
+        busy.desk(clock=Clock(at("2027-01-05 12:00"))) as desk,
+        await AsyncConnection.connect(busy.service, autocommit=True) as connection,
+    ):
+
+        async def read() -> tuple[int, int]:
+            async with snapshot(connection):
+                found = await connection.execute(
+                    'SELECT (SELECT max("position") FROM history), max(notification_id) FROM ledger_events'
+                )
+                [(rows, log)] = await found.fetchall()
+                return rows, log
+
+        def replayed_to(position: int) -> None:
+            """Book after the first passes; when the last one is done, under all locks, have somebody read."""
+            positions.append(position)
+            if len(positions) < 3:
+                asyncio.run_coroutine_threadsafe(desk.book(deposit(1)), loop).result(HANG_S)
+            elif not asked:
+                asked.append(asyncio.run_coroutine_threadsafe(read(), loop))
+                within(HANG_S, lambda: waits(busy, connection.info.backend_pid))
+
+        await asyncio.to_thread(rebuild.rebuild, busy.database_url, busy.name, replayed_to)
+        rows, log = await asyncio.wrap_future(asked[0])
+    assert rows == log == positions[-1]
+
+
+async def test_a_rebuild_does_not_end_while_a_verification_compares(
+    busy: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "LOCK_TRIES", 2)
+    refused: list[psycopg.Error] = []
+
+    def rebuild_once(_: int) -> None:
+        if not refused:
+            with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
+                rebuilt(busy)
+            refused.append(caught.value)
+
+    assert list(rebuild.verify(busy.database_url, busy.name, rebuild_once)) == []
+    assert refused
+    assert rebuilt(busy) == busy.positions()[-1]
 
 
 async def test_a_ledger_that_does_not_exist_is_neither_rebuilt_nor_verified(database_url: str) -> None:
