@@ -200,9 +200,11 @@ class Service:
             view = await accounts.view(
                 connection, login, server_day=days.server_day, trading_day=days.trading_day
             )
-            lacking = await valuation.lacking(connection, login) if view is not None and view.unvalued else []
-        if view is None:
-            raise NotFound("unknown_login", f"there is no account {login}", field="login")
+            if view is None:
+                raise NotFound("unknown_login", f"there is no account {login}", field="login")
+            lacking = await valuation.lacking(connection, login) if view.unvalued else []
+            if view.group not in days.definitions.groups:  # it is newer than what was read of them
+                days = await self.days(connection)
         if not ask.access.reaches(login, view.group):
             detail = f"account {login} is outside this key's reach"
             raise PermissionDenied("outside_mask", detail, login=login)

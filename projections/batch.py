@@ -222,9 +222,7 @@ class BatchViews:
 
     async def load_definitions(self, connection: AsyncConnection[Any]) -> Definitions:
         """Read all definitions again, after another process changed one."""
-        groups = await (await connection.execute(definitions.GROUPS)).fetchall()
-        server = await (await connection.execute(definitions.SERVER)).fetchone()
-        return definitions.loaded(groups, server)
+        return definitions.loaded(await (await connection.execute(definitions.ALL)).fetchall())
 
 
 def row_types(connection: Connection[Any]) -> dict[str, int]:

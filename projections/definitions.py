@@ -22,14 +22,15 @@ from ledger.events import (
 )
 from projections.statements import Statement, fields_of
 
-GROUPS = (
-    'SELECT "position", group_name, version, currency, digits, leverage, equity_mode, withdraw_policy,'
-    " refuse_when_stale, margin_call, stop_out, max_operation, coverage, permissions FROM groups"
-    ' ORDER BY "position"'
+ALL = (
+    'SELECT g."position", g.group_name, g.version, g.currency, g.digits, g.leverage, g.equity_mode,'
+    " g.withdraw_policy, g.refuse_when_stale, g.margin_call, g.stop_out, g.max_operation, g.coverage,"
+    ' g.permissions, s."position", s.version, s.timezone, s.day_end, s.overnight_days, s.book_currency,'
+    ' s.simulated_from FROM groups g FULL JOIN server s ON true ORDER BY g."position"'
 )
-SERVER = (
-    'SELECT "position", version, timezone, day_end, overnight_days, book_currency, simulated_from FROM server'
-)
+"""One statement, so that all is of one moment: groups by position, the server beside each of them."""
+
+_OF_GROUP = 14
 _PUT_GROUP = (
     'INSERT INTO groups ("position", group_name, version, currency, digits, leverage, equity_mode,'
     " withdraw_policy, refuse_when_stale, margin_call, stop_out, max_operation, coverage, permissions)"
@@ -104,17 +105,17 @@ def statements(event: Event) -> list[Statement]:
             return []
 
 
-def loaded(groups: Sequence[Any], server: Any | None) -> Definitions:
-    """Make definitions of their rows, in the order of their positions."""
-    known = [_group(row) for row in groups]
+def loaded(rows: Sequence[Any]) -> Definitions:
+    """Make definitions of the rows of `ALL`."""
+    known = [_group(row) for row in rows if row[0] is not None]
     definitions = Definitions(
-        position=max((row[0] for row in groups), default=0),
+        position=max((row[0] or 0 for row in rows), default=0),
         groups={group.group: group for group in known},
         digits={group.currency: group.digits for group in known},
     )
-    if server is None:
+    if not rows or rows[0][_OF_GROUP] is None:
         return definitions
-    position, version, timezone, day_end, overnight_days, book_currency, simulated_from = server
+    position, version, timezone, day_end, overnight_days, book_currency, simulated_from = rows[0][_OF_GROUP:]
     return msgspec.structs.replace(
         definitions,
         position=max(definitions.position, position),
@@ -126,7 +127,7 @@ def loaded(groups: Sequence[Any], server: Any | None) -> Definitions:
 
 
 def _group(row: Any) -> Group:
-    values = dict(zip(Group.__struct_fields__[:-1], (row[1], *row[3:]), strict=True))
+    values = dict(zip(Group.__struct_fields__[:-1], (row[1], *row[3:_OF_GROUP]), strict=True))
     permissions = values["permissions"]
     values["permissions"] = None if permissions is None else _tree.decode(permissions)
     return Group(**values, version=row[2])

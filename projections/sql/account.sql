@@ -1,8 +1,8 @@
--- One account with its profile, its balances at the end of the day and month before the given ones, and what
--- its open positions are worth.
+-- One account with its profile, its balances at the end of the day and month before the given ones, or before
+-- those that have begun since with a booking, and what its open positions are worth.
 SELECT a.login, a.group_name, a.currency, a.digits, a.enable, a.leverage, a.version, a.balance, a.credit,
-    CASE WHEN a.balance_day = %(trading_day)s THEN a.balance_before_day ELSE a.balance END,
-    CASE WHEN a.balance_month = date_trunc('month', %(server_day)s::date)::date
+    CASE WHEN a.balance_day >= %(trading_day)s THEN a.balance_before_day ELSE a.balance END,
+    CASE WHEN a.balance_month >= date_trunc('month', %(server_day)s::date)::date
         THEN a.balance_before_month ELSE a.balance END,
     p.regdate, p.enable_read_only, p.enable_change_password, p.magic, p.customer_id,
     p.name, p.email, p.country, p.phone, p.address, p.city, p.zipcode, p.comment,

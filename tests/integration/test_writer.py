@@ -20,6 +20,8 @@ from ledger.commands import Request, UpdateAccount
 from ledger.events import Event, MoneyMoved
 from ledger.refusals import AlreadyApplied, ManagerOffline, Refusal
 from ledger.silence import BoundedConnection
+from projections import accounts
+from projections.batch import BatchViews
 from tests.drive import HANG_S, Clock, code_of, codes_of, folded, settled
 from tests.make import (
     adjust,
@@ -552,6 +554,39 @@ async def test_what_another_writer_defines_holds_at_once(ledger: LedgerUnderTest
         await other.book(define_group("yen", "JPY"))
         await one.book(open_account(2001, group="yen"))
         assert await other.code(deposit("0.5", login=2001)) == "too_many_decimals"
+
+
+async def test_definitions_are_read_as_of_one_moment(ledger: LedgerUnderTest) -> None:
+    async with (
+        ledger.desk() as desk,
+        await AsyncConnection.connect(ledger.service, autocommit=True) as reader,
+    ):
+        await desk.together(request(define_group()), request(define_server("UTC")))
+        with psycopg.connect(ledger.superuser) as other:
+            other.execute("LOCK TABLE server IN ACCESS EXCLUSIVE MODE")
+            reading = asyncio.create_task(BatchViews().load_definitions(reader))
+            waits = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
+            await settled(lambda: ledger.value(waits, reader.info.backend_pid))
+            other.execute("CREATE TEMPORARY TABLE more AS TABLE groups")
+            other.execute("""UPDATE more SET group_name = 'vip', "position" = 3""")
+            other.execute("INSERT INTO groups TABLE more")
+            other.execute("""UPDATE server SET "position" = 4""")
+        found = await reading
+    assert (found.position, sorted(found.groups)) == (4, ["standard", "vip"])
+
+
+async def test_an_account_that_has_moved_since_the_days_were_read_is_shown_as_of_its_own(
+    ledger: LedgerUnderTest,
+) -> None:
+    clock = Clock(at("2026-11-30 23:59"))
+    async with ledger.desk(clock=clock) as desk, await AsyncConnection.connect(ledger.service) as reader:
+        await desk.together(*map(request, (define_group(), open_account(1001), deposit(100))))
+        days = {"server_day": date(2026, 11, 30), "trading_day": date(2026, 11, 30)}
+        clock.forward(minutes=2)
+        await desk.book(deposit(50))
+        view = await accounts.view(reader, 1001, **days)
+    assert view is not None
+    assert (view.balance, view.prevbalance, view.prevmonthbalance) == (150_00, 100_00, 100_00)
 
 
 async def test_definitions_of_a_batch_hold_for_the_rest_of_it(ledger: LedgerUnderTest) -> None:
