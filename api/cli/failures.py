@@ -62,6 +62,7 @@ ON_THE_DATABASE: Final = (
     ("translate host name", "check the host in --database-url"),
     ("refused", "start PostgreSQL there, or check host and port in --database-url"),
     ("no such file", "start PostgreSQL there, or check host and port in --database-url"),
+    ("lock timeout", "somebody reads or verifies the ledger for long: run it again when that is over"),
     ("timeout", "check the way to that host, and its firewall"),
     ("timed out", "check the way to that host, and its firewall"),
     ("too many", "end other connections, or raise max_connections of that server"),
@@ -71,7 +72,6 @@ ON_THE_DATABASE: Final = (
     ("permission denied", "use a login that may: docs/operations.md, Logins and roles"),
     ("certificate", "check sslmode and the certificates in --database-url"),
     ("ssl", "check sslmode in --database-url"),
-    ("lock timeout", "somebody reads or verifies the ledger for long: run it again when that is over"),
     ("no space left", "make room on the disk of that server, and run it again"),
     ("does not exist", "make it, or check the name in --database-url"),
 )

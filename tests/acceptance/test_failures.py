@@ -12,6 +12,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from api.cli import main
@@ -136,6 +137,16 @@ def test_a_wrong_password_says_where_to_give_the_right_one(capsys: pytest.Captur
     assert "password authentication failed" in errors
     assert "give the login's password in PGPASSWORD" in errors
     assert "between-us" not in errors
+
+
+def test_a_rebuild_that_is_held_up_by_a_reader_says_so(
+    books: Service, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("projections.schema.LOCK_TRIES", 1)
+    with psycopg.connect(database_url) as reader:
+        reader.execute("LOCK TABLE ledger_main.groups IN ACCESS SHARE MODE")  # as `verify` does
+        errors = told(capsys, "rebuild", *books.where)
+    assert "lock timeout; somebody reads or verifies the ledger for long: run it again" in errors
 
 
 def test_a_port_that_is_taken_is_named(books: Service, capsys: pytest.CaptureFixture[str]) -> None:
