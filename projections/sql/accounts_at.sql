@@ -7,7 +7,7 @@ SELECT a.login, a.digits, a.enable, a.leverage, a.group_name, a.currency,
     coalesce(later.balance, a.balance) AS balance,
     coalesce(later.credit, a.credit) AS credit,
     least(a.balance_day, %(trading_day)s::date) AS balance_day,
-    CASE WHEN a.balance_day <= %(trading_day)s::date THEN a.balance_before_day ELSE (
+    CASE WHEN a.balance_day <= %(trading_day)s::date THEN a.balance_before_day ELSE coalesce((
         SELECT h.balance - h.balance_change
         FROM history h
         WHERE h.login = a.login AND h.trading_day >= %(trading_day)s::date AND h.recorded_at >= (
@@ -15,10 +15,10 @@ SELECT a.login, a.digits, a.enable, a.leverage, a.group_name, a.currency,
         )
         ORDER BY h.recorded_at, h."position"
         LIMIT 1
-    ) END AS balance_before_day,
+    ), 0) END AS balance_before_day,
     least(a.balance_month, date_trunc('month', %(server_day)s::date)::date) AS balance_month,
     CASE WHEN a.balance_month <= date_trunc('month', %(server_day)s::date)::date
-        THEN a.balance_before_month ELSE (
+        THEN a.balance_before_month ELSE coalesce((
         SELECT h.balance - h.balance_change
         FROM history h
         WHERE h.login = a.login AND h.server_day >= date_trunc('month', %(server_day)s::date)::date
@@ -28,7 +28,7 @@ SELECT a.login, a.digits, a.enable, a.leverage, a.group_name, a.currency,
             )
         ORDER BY h.recorded_at, h."position"
         LIMIT 1
-    ) END AS balance_before_month
+    ), 0) END AS balance_before_month
 FROM accounts a
 LEFT JOIN LATERAL (
     SELECT h.balance - h.balance_change AS balance, h.credit - h.credit_change AS credit

@@ -307,6 +307,41 @@ async def test_money_that_moves_meanwhile_is_neither_there_twice_nor_missing(led
     assert sum(row[STRUCTURE.index("balance")] for row in rows) == 900
 
 
+async def test_an_account_opened_after_a_close_during_the_export_is_whole_and_holds_nothing(
+    ledger: LedgerUnderTest,
+) -> None:
+    clock = Clock(datetime(2026, 10, 31, 20, tzinfo=UTC))
+    moment = Moment(now=clock.now, server_day=clock.now.date(), trading_day=clock.now.date())
+    forms: tuple[Format, ...] = ("csv", "json", "ndjson")
+    async with (
+        ledger.desk(clock=clock) as desk,
+        await AsyncConnection.connect(ledger.service, autocommit=True) as connection,
+    ):
+        await desk.book(define_group())
+        for login in (1, 2):
+            await desk.book(open_account(login))
+        await desk.book(deposit(7, login=1))
+        begun = {form: await exporting(connection, form, moment=moment, span=2) for form in forms}
+        text = {form: b"".join(await anext(lines)) for form, lines in begun.items()}
+        clock.forward(hours=24)
+        await desk.book(open_account(3))
+        await desk.book(deposit(5, login=1))
+        for form, lines in begun.items():
+            text[form] += b"".join([line async for some in lines for line in some])
+    tables = (
+        [dict(zip(STRUCTURE, row, strict=True)) for row in _table(text["csv"].decode())],
+        [dict(zip(STRUCTURE, json.loads(row), strict=True)) for row in text["json"].splitlines()],
+        [json.loads(row) for row in text["ndjson"].splitlines()],
+    )
+    for rows in tables:
+        assert all(list(row) == list(STRUCTURE) for row in rows)
+        assert [int(row["login"]) for row in rows] == [1, 2, 3]
+        assert [float(row["balance"]) for row in rows] == [7, 0, 0]
+        opened = rows[2]
+        money = ("balance", "credit", "prevbalance", "prevmonthbalance", "equity")
+        assert {float(opened[name]) for name in money} == {0}
+
+
 async def test_no_transaction_stays_open_from_step_to_step(broker: LedgerUnderTest) -> None:
     async with await AsyncConnection.connect(broker.service, autocommit=True) as connection:
         async for _ in await exporting(connection):
