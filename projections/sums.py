@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Final, NamedTuple
 
+import msgspec
+
 from ledger.account import Account
-from ledger.book import Book, Moment
-from ledger.events import AccountOpened, AccountUpdated, Event, MoneyMoved
+from ledger.book import Book, Moment, moment_of
+from ledger.events import AccountOpened, AccountUpdated, Event, MoneyMoved, SimulationStarted
 from ledger.packing import Row, RowPacker, days
 from ledger.transaction import Statement
 from projections.sql import sql
@@ -81,13 +83,13 @@ def put_together() -> Statement:
 def turning(book: Book) -> list[Statement]:
     """Give the statements for the first batch of another day: it begins, and sums that are over fold."""
     present, previous = book.moment, book.previous
+    simulation = next((event for event in book.booked if isinstance(event, SimulationStarted)), None)
     statements: list[Statement] = []
-    if previous is not None and previous.server_day > present.server_day:
-        statements.append(("DELETE FROM days", {}))  # a simulation begins, before any money was booked
-    if previous is None or previous.server_day != present.server_day:
-        began = {"position": book.head + 1, "recorded_at": present.recorded_at}
-        days_of = {"server_day": present.server_day, "trading_day": present.trading_day}
-        statements.append((_BEGIN_DAY, began | days_of))
+    if simulation is not None:
+        # Its days are the only ones: before it no money was booked, and its first can be one of the others.
+        statements += [("DELETE FROM days", {}), _begin(moment_of(simulation), simulation.position)]
+    elif previous is None or previous.server_day != present.server_day:
+        statements.append(_begin(present, book.head + 1))
     if previous is not None and _present(present) != _present(previous):
         statements.append(put_together())
         statements.append((_FOLD, {"day": present.trading_day, "month": _first(present.server_day)}))
@@ -101,6 +103,10 @@ _BEGIN_DAY = (
     'INSERT INTO days (server_day, trading_day, "position", recorded_at)'
     " VALUES (%(server_day)s, %(trading_day)s, %(position)s, %(recorded_at)s)"
 )
+
+
+def _begin(moment: Moment, position: int) -> Statement:
+    return _BEGIN_DAY, msgspec.structs.asdict(moment) | {"position": position}
 
 
 def _present(moment: Moment) -> tuple[date, date]:

@@ -26,8 +26,9 @@ from ledger.commands import (
 )
 from ledger.events import decode, encode
 from ledger.merkle import leaf_hash
-from projections import install, rebuild, replay, schema
+from projections import history, install, rebuild, replay, schema
 from projections.history import snapshot
+from projections.history_filter import Filter
 from projections.replay import LogBroken
 from projections.unindexed import PUT_OFF
 from tests.drive import HANG_S, Clock, codes_of
@@ -548,6 +549,33 @@ async def test_a_simulated_ledger_is_rebuilt(ledger: LedgerUnderTest) -> None:
         await desk.book(open_account(1001))
         await desk.book(deposit(1))
     live = tables(ledger)
+    assert differences(ledger) == []
+    rebuilt(ledger)
+    assert tables(ledger) == live
+
+
+@pytest.mark.parametrize("begins", ["2026-11-19 08:00", "2026-11-20 08:00", "2026-11-21 08:00"])
+async def test_the_days_of_a_simulated_ledger_begin_with_its_simulation(
+    ledger: LedgerUnderTest, begins: str
+) -> None:
+    clock = Clock(at("2026-11-19 15:00"))
+    async with ledger.desk(clock=clock) as desk:
+        await desk.book(define_group())
+        clock.forward(days=1)
+        await desk.book(define_group("vip"))
+    clock = Clock(at(begins))
+    today = clock.now.date()
+    async with ledger.desk(clock=clock) as desk:
+        await desk.book(StartSimulation(starts_at=clock.now))
+        await desk.book(open_account(1001))
+        clock.forward(hours=1)
+        await desk.book(deposit(100))
+    live = tables(ledger)
+    assert ledger.rows("SELECT server_day FROM days") == [(today,)]
+    async with await psycopg.AsyncConnection.connect(ledger.service, autocommit=True) as connection:
+        of_today = await history.page(connection, Filter(login=1001, from_day=today))
+        until_yesterday = await history.page(connection, Filter(login=1001, to_day=today - timedelta(days=1)))
+    assert [len(of_today.rows), len(until_yesterday.rows)] == [1, 0]
     assert differences(ledger) == []
     rebuilt(ledger)
     assert tables(ledger) == live
