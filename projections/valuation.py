@@ -53,6 +53,8 @@ async def revalue(connection: AsyncConnection[Any], touched: Touched, symbols: S
     found = await _conversions(connection, symbols)
     params = _rate_params(found) | _touched_params(touched, symbols, found)
     await connection.execute(sql("valuation").encode(), params, prepare=False)
+    if touched.everything:
+        await connection.execute(sql("sum_figures").encode(), prepare=False)
     await placed(connection, pending)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ledger.money import round_half_even
 from projections import valuation
+from projections.intake import Intake
 from projections.positions import Position, Positions
 from projections.quotes import Quote, Quotes
 from projections.rates import Pair, Rates, rates_into
@@ -221,6 +222,21 @@ async def test_another_definition_of_a_symbol_values_its_positions_anew(feed: Fe
     feed.ledger.rows('UPDATE symbols SET contract_size = 10, "position" = 99 WHERE symbol = %s', "GOLD")
     await feed.outcomes()
     assert money_of(feed)[0] == 1000
+
+
+async def test_after_a_start_figures_and_their_sums_are_right_whatever_was_wrong_before(
+    feed: FeedUnderTest,
+) -> None:
+    await feed.take(quotes(("EURUSD", "1.10500", "1.10520")))
+    await feed.take(delta(position(1), position(2, login=1002), seq=1))
+    right = feed.observed()
+    feed.ledger.rows("UPDATE figures SET margin = margin + 5, profit = profit - 3")
+    feed.ledger.rows("UPDATE figure_totals SET margin = margin + 777, orders = orders + 3")
+    feed.ledger.rows("INSERT INTO figure_totals VALUES ('nobody', true, 1, 1, 1, 1, 1, 1)")
+    feed.intake = Intake()
+    await feed.outcomes()
+    feed.check_totals()
+    assert feed.observed()["figures"] == right["figures"]
 
 
 async def test_rates_are_read_from_the_quotes_of_symbols_named_after_their_currencies(
