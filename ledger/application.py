@@ -1,6 +1,6 @@
-"""The ledger as an application of the event store library: repository, notification log, replays.
+"""The ledger as an application of the event store library: streams, and accounts as they once were.
 
-Writes go through ledger.writer; what reads streams, time travel or audits goes through here.
+Writes go through ledger.writer; who reads the log in order reads its table.
 """
 
 from __future__ import annotations
