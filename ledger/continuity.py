@@ -12,6 +12,14 @@ from ledger.codec import UnknownEvent, read_event
 from ledger.events import AccountEvent, AccountOpened, Event, MoneyMoved, SimulationStarted
 
 
+class LogBroken(Exception):
+    """The log itself does not hold together at a position."""
+
+    def __init__(self, *, position: int, reason: str) -> None:
+        super().__init__(f"the log is broken at position {position}: {reason}")
+        self.position = position
+
+
 class Stored(NamedTuple):
     """One event as it lies in the log."""
 
@@ -41,38 +49,42 @@ class EventCheck:
         if stored.position != expected:
             self.whole = False
             self._continuity.skip_some()
-            yield self._broken(expected, _missing(expected, stored.position))
+            yield self._said(missing(expected, stored.position))
         try:
-            reason = self._wrong(stored)
-        except UnknownEvent as error:
+            event = read_stored(stored)
+        except (LogBroken, UnknownEvent) as error:
             self._continuity.skip(stored.stream)
-            self.broken += 1
-            yield str(error)
-        else:
-            if reason is not None:
-                yield self._broken(stored.position, reason)
+            yield self._said(error)
+            return
+        reason = self._continuity.take(event)
+        if reason is not None:
+            yield self._said(LogBroken(position=stored.position, reason=reason))
 
-    def _wrong(self, stored: Stored) -> str | None:
-        if merkle.leaf_hash(stored.state) != stored.leaf_hash:
-            self._continuity.skip(stored.stream)
-            return "the leaf hash is not that of the event's bytes"
-        event = read_event(stored.state, topic=stored.topic, position=stored.position)
-        if (event.position, event.stream, event.version, event.TOPIC) != stored[:4]:
-            self._continuity.skip(stored.stream)
-            return "the event's bytes belong to another place"
-        return self._continuity.take(event)
-
-    def _broken(self, position: int, reason: str) -> str:
+    def _said(self, error: LogBroken | UnknownEvent) -> str:
         self.broken += 1
-        return f"the log is broken at position {position}: {reason}"
+        return str(error)
 
 
-def _missing(first: int, there: int) -> str:
+def read_stored(stored: tuple[int, str, int, str, bytes, bytes]) -> Event:
+    """Read an event as it lies in the log; LogBroken where its bytes are not what was stored here."""
+    position, stream, version, topic, state, leaf_hash = stored
+    if merkle.leaf_hash(state) != leaf_hash:
+        raise LogBroken(position=position, reason="the leaf hash is not that of the event's bytes")
+    event = read_event(state, topic=topic, position=position)
+    if (event.position, event.stream, event.version, event.TOPIC) != (position, stream, version, topic):
+        raise LogBroken(position=position, reason="the event's bytes belong to another place")
+    return event
+
+
+def missing(first: int, there: int) -> LogBroken:
+    """Say that the event comes that is there, where the first one of these was to come."""
     if there < first:
-        return f"the event at position {there} comes here again"
-    if there == first + 1:
-        return "the event is missing"
-    return f"the events up to position {there - 1} are missing"
+        reason = f"the event at position {there} comes here again"
+    elif there == first + 1:
+        reason = "the event is missing"
+    else:
+        reason = f"the events up to position {there - 1} are missing"
+    return LogBroken(position=first, reason=reason)
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -17,9 +17,10 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from ledger.checkpoint import VerificationKey
 from ledger.codec import UnknownEvent
+from ledger.continuity import LogBroken
 from ledger.evidence import Kept
 from ledger.recorder import LOCK_GATE
-from projections.replay import LogBroken, Progress, Replay, replayed
+from projections.replay import Progress, Replay, replayed
 from projections.reports import point_reports
 from projections.rights import grant
 from projections.roles import become_owner

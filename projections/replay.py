@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 
 from psycopg import Connection
 
-from ledger import merkle
 from ledger.account import Account
 from ledger.book import Book, moment_of
-from ledger.codec import read_event
+from ledger.continuity import missing, read_stored
 from ledger.definitions import Definitions
 from ledger.events import AccountOpened, Event, KeyCreated
 from ledger.packing import Packed, PackedDumper
@@ -46,14 +45,6 @@ _ACCOUNTS = sql("read_accounts").encode()
 
 Progress = Callable[[int], None]
 Found = TypeVar("Found")
-
-
-class LogBroken(Exception):
-    """The log itself does not hold together at a position."""
-
-    def __init__(self, *, position: int, reason: str) -> None:
-        super().__init__(f"the log is broken at position {position}: {reason}")
-        self.position = position
 
 
 class Replay:
@@ -109,7 +100,7 @@ class Replay:
             self._written.result()
 
     def _read(self) -> list[tuple[Any, ...]]:
-        return self._connection.execute(_CHUNK, [self.position, CHUNK], binary=True).fetchall()
+        return stored_after(self._connection, self.position)
 
     def _book(self, events: list[Event], server: Executor) -> None:
         before = self._accounts(events, server)
@@ -213,6 +204,11 @@ def replayed(connection: Connection[Any], progress: Progress | None = None) -> R
     return run
 
 
+def stored_after(connection: Connection[Any], position: int) -> list[tuple[Any, ...]]:
+    """Read the events of the log after a position, as `Stored` has them; CHUNK of them at most."""
+    return connection.execute(_CHUNK, [position, CHUNK], binary=True).fetchall()
+
+
 @contextmanager
 def _at_full_speed() -> Iterator[None]:
     """Look for no garbage, as a fold makes none in circles, and have threads take turns sooner.
@@ -245,12 +241,7 @@ def _whole(chunk: list[Event]) -> list[Event]:
 
 
 def _checked(rows: list[tuple[Any, ...]], before: int) -> Iterator[Event]:
-    for number, (position, stream, version, topic, state, leaf_hash) in enumerate(rows, start=before + 1):
-        if position != number:
-            raise LogBroken(position=number, reason="the event is missing")
-        if merkle.leaf_hash(state) != leaf_hash:
-            raise LogBroken(position=position, reason="the leaf hash is not that of the event's bytes")
-        event = read_event(state, topic=topic, position=position)
-        if (event.position, event.stream, event.version, event.TOPIC) != (position, stream, version, topic):
-            raise LogBroken(position=position, reason="the event's bytes belong to another place")
-        yield event
+    for position, row in enumerate(rows, start=before + 1):
+        if row[0] != position:
+            raise missing(position, row[0])
+        yield read_stored(row)

@@ -6,7 +6,7 @@ the events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,13 +17,8 @@ from ledger.checkpoint import NoteBroken, VerificationKey
 from ledger.continuity import EventCheck, Stored
 from ledger.evidence import FINDINGS_MAX, Elsewhere, Evidence, Kept, Signatures, Witness, places
 from ledger.merkle import HASH_BYTES, Node
+from projections.replay import Progress, stored_after
 
-CHUNK = 5_000
-
-_CHUNK = (
-    "SELECT notification_id, originator_id, originator_version, topic, state, leaf_hash FROM ledger_events"
-    " WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
-)
 _CHECKPOINTS = (
     "SELECT size, root, sealed_at, note FROM checkpoints WHERE size > %s AND size <= %s ORDER BY size"
 )
@@ -39,8 +34,6 @@ SELECT
     (SELECT coalesce(max(notification_id), 0) FROM ledger_events),
     (SELECT coalesce(max(size), 0) FROM checkpoints)
 """
-
-Progress = Callable[[int], None]
 
 
 class Sealed(NamedTuple):
@@ -90,8 +83,7 @@ class LogVerification:
                 yield finding
 
     def _chunk(self) -> list[Stored]:
-        rows = self._connection.execute(_CHUNK, [self._events.head, CHUNK], binary=True).fetchall()
-        return [Stored(*row) for row in rows]
+        return [Stored(*row) for row in stored_after(self._connection, self._events.head)]
 
 
 def extent(connection: Connection[Any]) -> tuple[int, int]:

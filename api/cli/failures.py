@@ -16,11 +16,11 @@ from api.embedded.errors import CommandFailed
 from api.seal_key import SealKeyUnusable
 from ledger.checkpoint import NoteBroken
 from ledger.codec import UnknownEvent
+from ledger.continuity import LogBroken
 from ledger.refusals import Refusal
 from ledger.writer import Unreachable
 from projections.export import NotExportable
 from projections.obstacles import Obstacle
-from projections.replay import LogBroken
 from projections.schema import LedgerMissing, SchemaOutdated
 
 log = logging.getLogger("fundledger")

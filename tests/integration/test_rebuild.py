@@ -24,12 +24,12 @@ from ledger.commands import (
     StartSimulation,
     UpdateAccount,
 )
+from ledger.continuity import LogBroken
 from ledger.events import decode, encode
 from ledger.merkle import leaf_hash
 from projections import history, install, rebuild, replay, schema
 from projections.history import snapshot
 from projections.history_filter import Filter
-from projections.replay import LogBroken
 from projections.unindexed import PUT_OFF
 from tests.drive import HANG_S, Clock, codes_of
 from tests.make import (
