@@ -1,6 +1,6 @@
 -- What only some commands look at, beside read_batch: 3 the first operations of references; 4 operations;
--- 5 their reversals; 6 usage of limited keys; 7 keys; 8 the
--- highest login; 10 symbols.
+-- 5 their reversals; 6 usage of limited keys on the last server day, before which nothing is booked any more;
+-- 7 keys; 8 the highest login; 10 symbols.
 SELECT 3::smallint, o."position", e.notification_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     o.kind, o.method, o.reference, e.state
 FROM unnest(%(kinds)s::text[], %(methods)s::text[], %(references)s::text[]) AS asked (kind, method, reference)
@@ -27,7 +27,7 @@ WHERE o."position" = ANY(%(operations)s) AND o.reversed_by IS NOT NULL
 UNION ALL
 SELECT 6::smallint, used, server_day - date '2000-01-01', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     key_id, currency, NULL, NULL
-FROM key_usage WHERE key_id = ANY(%(limited)s)
+FROM key_usage WHERE key_id = ANY(%(limited)s) AND server_day = (SELECT max(server_day) FROM days)
 UNION ALL
 SELECT 7::smallint, version, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, key_id, NULL, NULL, NULL
 FROM keys WHERE key_id = ANY(%(keys)s)

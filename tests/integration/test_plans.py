@@ -49,6 +49,13 @@ def test_references_are_looked_up_one_by_one(ledger: LedgerUnderTest) -> None:
     assert "Index Cond: ((reference = asked.reference) AND (kind = asked.kind)" in plan, plan
 
 
+def test_of_what_a_limited_key_has_moved_only_the_last_server_day_is_read(ledger: LedgerUnderTest) -> None:
+    ledger.rows("ANALYZE key_usage")
+    plan = planned(ledger, Prepared("more", BatchViews.read_sqls["read_batch_and_more"]))
+    conditions = [line for line in plan.splitlines() if "Index Cond: ((key_id = ANY" in line]
+    assert ["server_day =" in condition for condition in conditions] == [True], plan
+
+
 def planned(ledger: LedgerUnderTest, statement: Prepared) -> str:
     """Explain a statement as the writer's connection plans it."""
     writer = schema.conninfo_of(ledger.database_url, ledger.name, service=True, **WRITER_OPTIONS)

@@ -664,6 +664,8 @@ async def test_a_key_may_move_only_so_much_in_a_server_day(ledger: LedgerUnderTe
         clock.forward(days=1)
         assert await desk.code(deposit(100), caller=clerk) == "booked"
         assert await desk.code(deposit("0.01"), caller=clerk) == "key_day_limit"
+        async with ledger.desk(clock=clock) as other:
+            assert await other.code(deposit("0.01"), caller=clerk) == "key_day_limit"
     used = ledger.rows("SELECT server_day, used FROM key_usage WHERE key_id = 'k1' ORDER BY 1")
     assert used == [(date(2026, 11, 18), 10_000), (date(2026, 11, 19), 10_000)]
 
