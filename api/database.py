@@ -111,6 +111,7 @@ class Pool:
         self._max_size = max_size
         self._silence_max_s = silence_max_s
         self._lent = 0
+        self._waiting = 0
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
             connection_class=BoundedConnection,
@@ -135,19 +136,21 @@ class Pool:
     @property
     def use(self) -> PoolUse:
         """How it stands."""
-        stats = self._pool.get_stats()
-        return PoolUse(stats["pool_size"], self._max_size, self._lent, stats["requests_waiting"])
+        return PoolUse(self._pool.get_stats()["pool_size"], self._max_size, self._lent, self._waiting)
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[Connection]:
         """Lend a connection; PoolFull where all are in use, PoolTimeout where none can be made."""
         async with AsyncExitStack() as stack:
+            self._waiting += 1  # the pool's own count holds those who gave up, until a connection is free
             try:
                 connection = await self._pool.getconn()
             except PoolTimeout as error:
                 if self._lent < self._max_size:
                     raise
                 raise PoolFull(str(error)) from error
+            finally:
+                self._waiting -= 1
             self._lent += 1
             stack.push_async_callback(self._take_back, connection)
             await stack.enter_async_context(connection)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -98,7 +98,7 @@ class Relay:
             await self._queue.put(chunk)
 
 
-async def export(chunks: Chunks, *, request_id: str, media_type: str, name: str) -> Export:
+async def export(chunks: Chunks, *, headers: Mapping[str, str], media_type: str, name: str) -> Export:
     """Give the answer that streams the chunks, once the first of them has come."""
     relay = Relay(chunks)
     try:
@@ -106,8 +106,8 @@ async def export(chunks: Chunks, *, request_id: str, media_type: str, name: str)
     except PoolTimeout as error:
         detail = "as many exports as may run at a time are running, or the database is away"
         raise ManagerOffline("exports_busy", detail, retry_after=10) from error
-    headers = {"x-request-id": request_id, "content-disposition": f'attachment; filename="{name}"'}
-    return Export(iterator=relay, media_type=media_type, headers=headers)
+    found = {**headers, "content-disposition": f'attachment; filename="{name}"'}
+    return Export(iterator=relay, media_type=media_type, headers=found)
 
 
 def _seen(task: asyncio.Task[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, Final
 
@@ -83,15 +83,15 @@ async def request_body(service: Service, ask: Ask, request_id: str) -> Body:
     return await service.answer(events, ask) | beside
 
 
-async def csv_text(service: Service, query: HistoryQuery, wanted: Filter) -> AsyncIterator[bytes]:
+async def csv_text(service: Service, query: HistoryQuery, wanted: Filter) -> AsyncGenerator[bytes, None]:
     """Yield all rows in short steps; with a limit, offset or cursor, the rows of that page."""
 
     async def rest() -> None:
         if service.writer.queue_depth:
             await asyncio.sleep(REST_S)
 
-    yield csv_header()
     async with service.database.exporting() as connection:
+        yield csv_header()  # only now: an answer that has begun cannot be refused
         if query.limit is not None or query.cursor is not None or query.offset:
             limit = LIMIT if query.limit is None else query.limit
             page = await reading.page(

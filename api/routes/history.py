@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from litestar import get
 from litestar.params import FromPath
-from litestar.response import Stream
 
 from api import history, history_reading
 from api.exchange import Answer, HttpRequest, NoQuery, ask_of, query_of, reply, service_of
+from api.exports import export
 from api.history import AsOfQuery, HistoryQuery
 from projections import asof
 
@@ -21,12 +21,9 @@ async def read_history(request: HttpRequest) -> Answer:
     query, ask, service = query_of(request, HistoryQuery), ask_of(request), service_of(request)
     wanted = await history_reading.wanted_by(service, ask, query)
     if query.format == "csv" or "text/csv" in request.headers.get("accept", ""):
-        headers = {
-            "x-request-id": ask.request_id,
-            "content-disposition": 'attachment; filename="history.csv"',
-        }
         lines = history_reading.csv_text(service, query, wanted)
-        return Stream(lines, media_type=CSV, headers=headers).to_asgi_response(app=None, request=request)
+        headers = {"x-request-id": ask.request_id}
+        return await export(lines, headers=headers, media_type=CSV, name="history.csv")
     return reply(ask, await history_reading.page_body(service, query, wanted))
 
 

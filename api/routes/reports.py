@@ -25,7 +25,7 @@ async def export_users(request: HttpRequest) -> Answer:
     query, ask, service = query_of(request, UsersQuery), ask_of(request), service_of(request)
     return await export(
         users_text(service, ask, query),
-        request_id=ask.request_id,
+        headers={"x-request-id": ask.request_id},
         media_type=MEDIA_TYPES[query.format],
         name=f"users.{query.format}",
     )

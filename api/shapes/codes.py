@@ -116,8 +116,9 @@ BATCH: Final = (
 )
 
 _MASKED: Final = codes(ValidationError="bad_mask")
+_EXPORTED: Final = codes(ManagerOffline="exports_busy")
 HISTORY: Final = (
-    *(_READ, _REACHED, _MASKED, _DECIMALS, _POSITIVE),
+    *(_READ, _REACHED, _MASKED, _DECIMALS, _POSITIVE, _EXPORTED),
     codes(ValidationError="unknown_login bad_kind bad_date cursor_and_offset bad_cursor"),
 )
 OPERATION: Final = (
@@ -165,7 +166,7 @@ POSITIONS: Final = (
 DEALS: Final = (codes(ManagerOffline="outcome_unknown batch_failed queue_full closing clock_behind"),)
 
 EXPOSURE: Final = (_READ, _MASKED)
-EXPORT: Final = (*(_READ, _MASKED), codes(ManagerOffline="exports_busy"))
+EXPORT: Final = (_READ, _MASKED, _EXPORTED)
 DAILY: Final = (
     *(_READ, _MASKED),
     codes(ValidationError="bad_date", PermissionDenied="whole_groups_only"),

@@ -1,9 +1,10 @@
-"""Readers that go away in the middle of what they asked for take no connection with them."""
+"""Readers that go away in the middle of what they asked for, or take nothing of it, keep no connection."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,12 +12,18 @@ import psycopg
 import pytest
 
 from api.database import EXPORTERS_MAX, FOLLOWERS_MAX, Database
+from tests import exposition
 from tests.api.served import BOUND_S, Caller, Served
 from tests.drive import HANG_S, settled
 from tests.service import within
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
+
+LITTLE = 4096
+"""Bytes that wait in the machine of whoever reads nothing."""
+ROWS = 20_000
 
 _WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -27,10 +34,46 @@ _WAITING = (
 def ask(caller: Caller, path: str) -> AbstractContextManager[socket.socket]:
     """Ask, and leave the answer to whoever reads it."""
     address = urlsplit(caller.served.url)
-    asking = socket.create_connection((address.hostname, address.port), timeout=BOUND_S)
+    asking = socket.socket()
+    asking.settimeout(BOUND_S)
+    asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+    asking.connect((address.hostname, address.port))
     lines = (f"GET {path} HTTP/1.1", f"Host: {address.netloc}", f"Authorization: Bearer {caller.key}")
     asking.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     return asking
+
+
+@pytest.fixture
+def much_booked(admin: Caller) -> Iterator[None]:
+    """Fill the history with more than fits into any buffer on the way."""
+    admin.open(balance="1")
+    admin.served.ledger.rows(_MUCH, 2_000, ROWS)
+    yield
+    admin.served.ledger.rows('DELETE FROM history WHERE "position" > 1000000')
+
+
+_MUCH = """
+INSERT INTO history
+SELECT (jsonb_populate_record(h, jsonb_build_object('position', 1000000 + n, 'metadata', repeat('x', %s)))).*
+FROM history h, generate_series(1, %s) n
+WHERE h."position" = (SELECT max("position") FROM history)
+"""
+
+
+def test_exports_of_which_nothing_is_taken_hold_their_connections_for_a_limited_time(
+    served: Served, admin: Caller, much_booked: None
+) -> None:
+    def lent() -> float:
+        told = exposition.values(served.http.get(f"{served.url}/metrics").text)
+        return told[("fundledger_pool_in_use", frozenset({("pool", "exporters")}))]
+
+    path = "/balances/history?format=csv"
+    with ExitStack() as readers:
+        for _ in range(EXPORTERS_MAX):
+            readers.enter_context(ask(admin, path))
+        within(BOUND_S, lambda: lent() == EXPORTERS_MAX)
+        within(BOUND_S, lambda: lent() == 0)
+        assert admin.get("/balances/history", format="csv", limit=1).status == 200
 
 
 @pytest.mark.parametrize(

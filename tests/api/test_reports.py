@@ -321,7 +321,7 @@ def test_a_caller_that_reads_nothing_loses_the_export() -> None:
 
 def test_what_fails_is_raised_after_what_came_before() -> None:
     async def read() -> None:
-        answer = await export(begun_and_failed(), request_id="x", media_type="text/csv", name="x.csv")
+        answer = await export(begun_and_failed(), headers={}, media_type="text/csv", name="x.csv")
         async for _ in answer.iterator:
             pass
 
@@ -331,7 +331,7 @@ def test_what_fails_is_raised_after_what_came_before() -> None:
 
 def test_more_exports_than_there_are_connections_for_are_told_to_come_back() -> None:
     async def read() -> None:
-        await export(without_a_connection(), request_id="x", media_type="text/csv", name="x.csv")
+        await export(without_a_connection(), headers={}, media_type="text/csv", name="x.csv")
 
     with pytest.raises(ManagerOffline) as refused:
         asyncio.run(read())

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from api.database import READERS_MAX, REPORTERS_MAX, Database
+from api.database import EXPORTERS_MAX, READERS_MAX, REPORTERS_MAX, Database
+from tests import exposition
 from tests.api.served import BOUND_S, Caller, Served
+from tests.console.visitor import Visitor
 from tests.service import within
 
 if TYPE_CHECKING:
@@ -67,6 +69,34 @@ def test_slow_reports_leave_other_reads_alone(served: Served, admin: Caller) -> 
         assert admin.get(f"/users/{login}").status == 200
         assert admin.get("/reports/exposure").said == (503, "readers_busy")
     assert [call.result().status for call in asked] == [200] * REPORTERS_MAX
+
+
+def test_an_export_that_finds_all_connections_in_use_is_refused_before_it_begins(
+    served: Served, admin: Caller
+) -> None:
+    visitor = Visitor(served)
+    visitor.sign_in(served.key())
+    csv = "/balances/history?format=csv"
+    with (
+        slow(served, admin, csv, table="history", calls=EXPORTERS_MAX) as asked,
+        ThreadPoolExecutor() as pool,
+    ):
+        at_the_api = [pool.submit(admin.get, path) for path in (csv, "/reports/users?format=csv")]
+        at_the_console = pool.submit(visitor.http.get, f"{visitor.url}/history.csv")
+        for call in at_the_api:
+            assert call.result().said == (503, "exports_busy")
+            assert call.result().headers["retry-after"] == "10"
+        assert at_the_console.result().status_code == 503
+        assert exporters(served) == (EXPORTERS_MAX, 0)  # those who were answered wait no more
+    visitor.http.close()
+    assert [call.result().status for call in asked] == [200] * EXPORTERS_MAX
+
+
+def exporters(served: Served) -> tuple[float, ...]:
+    """Give how many connections for exports are lent, and how many callers wait for one."""
+    found = exposition.values(served.http.get(f"{served.url}/metrics").text)
+    pool = frozenset({("pool", "exporters")})
+    return tuple(found[(f"fundledger_{name}", pool)] for name in ("pool_in_use", "pool_waiting"))
 
 
 def test_a_read_that_is_ended_for_its_length_says_so(served: Served, admin: Caller) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from litestar import get
 from litestar.params import FromPath
-from litestar.response import Stream
 from litestar.response.base import ASGIResponse
 
 from api import history_reading
@@ -13,6 +12,7 @@ from api.console.history_list import restatements_of, results_of, sums_of
 from api.console.operation import told_of
 from api.console.period import after, before
 from api.exchange import HttpRequest, ask_of, service_of
+from api.exports import export
 from api.history import KINDS, HistoryQuery
 
 _NEEDS = ("history:read",)
@@ -36,8 +36,7 @@ async def history_as_csv(request: HttpRequest) -> ASGIResponse:
     }
     query = query_as(fields, HistoryQuery)
     lines = history_reading.csv_text(service, query, await history_reading.wanted_by(service, ask, query))
-    headers = UNKEPT | {"content-disposition": 'attachment; filename="history.csv"'}
-    return Stream(lines, media_type="text/csv", headers=headers).to_asgi_response(app=None, request=request)
+    return await export(lines, headers=UNKEPT, media_type="text/csv", name="history.csv")
 
 
 @get("/restatements", opt={"console": _NEEDS})
