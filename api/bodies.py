@@ -32,6 +32,8 @@ DETAIL_MAX: Final = 300
 METADATA_MAX: Final = 4 * 1024
 METADATA_DEPTH_MAX: Final = 32
 YEARS: Final = range(1900, 2200)
+SECONDS_MAX: Final = int(datetime(YEARS.stop, 1, 1, tzinfo=UTC).timestamp()) - 1
+"""The last second of those years, since 1970."""
 
 Login = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 Comment = Annotated[str, Meta(max_length=512)]
@@ -42,6 +44,7 @@ Text = Annotated[str, Meta(max_length=256)]
 OperationId = Annotated[str, Meta(pattern=r"^bal_[1-9][0-9]{0,17}$")]
 Leverage = Annotated[int, Meta(ge=1, le=100_000)]
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Seconds = Annotated[int, Meta(ge=0, le=SECONDS_MAX)]
 Money = msgspec.Raw
 
 T = TypeVar("T")
@@ -202,7 +205,7 @@ class ProfileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     enable: bool | Literal[0, 1] | None = None
     enable_read_only: bool | Literal[0, 1] | None = None
     enable_change_password: bool | Literal[0, 1] | None = None
-    regdate: Number | None = None
+    regdate: Seconds | None = None
 
     def fields(self) -> dict[str, Any]:
         """Give what was given, flags as booleans."""

@@ -14,6 +14,7 @@ from msgspec import Meta, Raw
 from api import accounts
 from api.accounts_query import LIMIT_MAX, OFFSET_MAX, AccountsBody, decode
 from api.answers import Body
+from api.bodies import SECONDS_MAX
 from api.console.exchange import Fields, query_as
 from api.console.table import Column, Kind, Table
 from api.console.writing import NOTHING, on_the_wall, text
@@ -213,9 +214,18 @@ def _cell(value: object, column: Column, clock: ServerClock) -> str:
             return "yes" if value else "no"
         case "time":
             assert isinstance(value, int)
-            return " ".join(on_the_wall(clock, datetime.fromtimestamp(value, UTC))) if value else ""
+            return _time(value, clock)
         case _:
             return text(value)
+
+
+def _time(seconds: int, clock: ServerClock) -> str:
+    """Write a registration; one that a log took when it had no bound may lie beyond the calendar."""
+    if seconds == 0:
+        return ""
+    if seconds > SECONDS_MAX:
+        return text(seconds)
+    return " ".join(on_the_wall(clock, datetime.fromtimestamp(seconds, UTC)))
 
 
 def _totals(body: Body, columns: Sequence[Column]) -> Iterator[list[str]]:

@@ -191,6 +191,7 @@ class TestFile:
             ("1700000000", 1_700_000_000),
             ("2024-02-29", 1_709_164_800),
             ("2024-02-29T12:00:00+02:00", 1_709_200_800),
+            ("7258118399", 7_258_118_399),
         ],
     )
     def test_a_date_of_registration_is_seconds_a_day_or_an_instant(
@@ -295,6 +296,8 @@ class TestRefusedRows:
             ("regdate", "0123456789", "regdate must be seconds since 1970, in 9 or 10 digits"),
             ("regdate", "2024-05-31T10:00:00", "regdate must be seconds since 1970"),
             ("regdate", "1969-12-31", "regdate: Expected `int` >= 0"),
+            ("regdate", "2200-01-01", "regdate: Expected `int` <= 7258118399"),
+            ("regdate", "9999999999", "regdate: Expected `int` <= 7258118399"),
         ],
     )
     def test_a_cell_of_the_wrong_kind_is_named_by_its_column(

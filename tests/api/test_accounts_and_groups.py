@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -60,6 +60,7 @@ PROFILE: dict[str, Any] = {
     "enable_change_password": 0,
     "regdate": 1_700_000_000,
 }
+LAST_SECOND = int(datetime(2199, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 class TestOpening:
@@ -140,6 +141,8 @@ class TestOpening:
             ({"magic": -1}, "wrong_type", "magic"),
             ({"regdate": 1.5}, "wrong_type", "regdate"),
             ({"regdate": "2026-01-01"}, "wrong_type", "regdate"),
+            ({"regdate": LAST_SECOND + 1}, "wrong_type", "regdate"),
+            ({"regdate": 1_713_000_000_000}, "wrong_type", "regdate"),
             ({"name": "x" * 257}, "wrong_type", "name"),
             ({"name": "\x00"}, "bad_text", "name"),
             ({"balance": 5}, "unknown_field", "balance"),
@@ -170,6 +173,11 @@ class TestChanging:
         assert after == before | {field: value, "version": 2}
         assert after.items() <= answer.body.items()
 
+    def test_a_registration_is_any_second_of_the_years_that_books_have(self, admin: Caller) -> None:
+        login = admin.open()
+        for second in (LAST_SECOND, 0):
+            assert admin.send("PATCH", f"/users/{login}", {"regdate": second})["regdate"] == second
+
     def test_to_an_empty_text_it_is_emptied(self, admin: Caller) -> None:
         login = admin.post("/users", {"group": "standard", "email": "a@example.com"})["login"]
         assert admin.send("PATCH", f"/users/{login}", {"email": ""})["email"] == ""
@@ -187,6 +195,7 @@ class TestChanging:
             ({"login": 5}, "unknown_field", "login"),
             ({"currency": "EUR"}, "unknown_field", "currency"),
             ({"leverage": -1}, "wrong_type", "leverage"),
+            ({"regdate": LAST_SECOND + 1}, "wrong_type", "regdate"),
             ({}, "missing_field", None),
             ({"name": None}, "missing_field", None),
         ],

@@ -195,6 +195,23 @@ class TestFiles:
             [_plain(c) for c in row] for row in shown
         ]
 
+    @pytest.mark.parametrize("seconds", ["7258118400", "253402300799", "1713000000000", str(2**53 - 1)])
+    def test_a_registration_beyond_all_books_is_shown_as_the_number_that_it_is(
+        self, ann: Visitor, served: Served, seconds: str
+    ) -> None:
+        query = {"columns": "login,regdate", "field1": "login", "op1": "=", "value1": "1004"}
+        of_account = "UPDATE profiles SET regdate = %s WHERE login = 1004"
+        [[registered]] = served.ledger.rows("SELECT regdate FROM profiles WHERE login = 1004")
+        served.ledger.rows(of_account, seconds)
+        try:
+            shown = ann.get("/accounts", query).rows
+            files = ann.file("/accounts.csv", query), ann.file("/accounts.xlsx", query)
+        finally:
+            served.ledger.rows(of_account, registered)
+        assert shown[1] == ["1004", seconds]
+        assert csv_rows(files[0].content)[1] == ["1004", seconds]
+        assert [cell.says for cell in workbook_rows(files[1].content)[1]] == ["1004", seconds]
+
     def test_no_cell_is_run_by_a_spreadsheet(self, ann: Visitor) -> None:
         rows = csv_rows(ann.file("/accounts.csv").content)
         assert rows[2][1] == f"'{FORMULA}"
