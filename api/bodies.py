@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -405,6 +405,13 @@ def instant(value: datetime | None, *, field: str, code: str) -> datetime | None
     if value.year not in YEARS:
         raise ValidationError(code, f"{field} lies outside of {YEARS[0]}..{YEARS[-1]}", field=field)
     return value.astimezone(UTC)
+
+
+def day(value: date | None, *, field: str) -> date | None:
+    """Give a server day, refusing one outside of any books."""
+    if value is not None and value.year not in YEARS:
+        raise ValidationError("bad_date", f"{field} lies outside of {YEARS[0]}..{YEARS[-1]}", field=field)
+    return value
 
 
 def text(value: str | None, *, field: str) -> str | None:

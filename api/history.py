@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from api import answers
 from api.answers import Body, money, money_again
-from api.bodies import Instant, Login, instant
+from api.bodies import Instant, Login, day, instant
 from ledger.commands import Access
 from ledger.events import Event, KeyCreated, KeyRevoked, MoneyMoved, encode, operation_id
 from ledger.funding import ADJUST_KINDS
@@ -64,12 +64,12 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
             kinds=_kinds(self.kind),
             since=instant(self.since, field="from", code="bad_date"),
             until=instant(self.until, field="to", code="bad_date"),
-            from_day=_day(self.from_day, field="fromDay"),
-            to_day=_day(self.to_day, field="toDay"),
+            from_day=day(self.from_day, field="fromDay"),
+            to_day=day(self.to_day, field="toDay"),
             request_id=self.request_id,
             reference=self.reference,
             operator_id=self.operator_id,
-            booked_after=_day(self.booked_after, field="bookedAfter"),
+            booked_after=day(self.booked_after, field="bookedAfter"),
             amount_min=_amount(self.min_amount, field="minAmount"),
             amount_max=_amount(self.max_amount, field="maxAmount"),
             basis=self.basis,
@@ -225,9 +225,3 @@ def _amount(text: str | None, *, field: str) -> Amount | None:
     if amount.negative:
         raise ValidationError("amount_not_positive", f"{field} compares absolute changes", field=field)
     return amount
-
-
-def _day(day: date | None, *, field: str) -> date | None:
-    if day is not None and not 1900 <= day.year < 2200:
-        raise ValidationError("bad_date", f"{field} lies outside of 1900..2199", field=field)
-    return day

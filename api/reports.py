@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Raw
 
-from api import answers
+from api import answers, bodies
 from api.answers import Body, money
 from api.middleware import Ask
 from api.service import Days, Service
@@ -86,9 +86,10 @@ async def daily_body(service: Service, ask: Ask, query: DailyQuery) -> Body:
     if ask.access.logins is not None:
         detail = "the daily report tells of whole groups, and this key reaches some logins only"
         raise PermissionDenied("whole_groups_only", detail)
+    asked = bodies.day(query.day, field="day")
     async with service.database.reporting() as connection, snapshot(connection):
         days = await service.days(connection)
-        day = query.day or days.server_day
+        day = asked or days.server_day
         if day > days.server_day:
             detail = f"the server day {day} has not begun: today is {days.server_day}"
             raise ValidationError("bad_date", detail, field="day")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import history_reading
+from api import bodies, history_reading
 from api.answers import Body
 from api.console.exchange import Fields, query_as
 from api.console.period import ONE_DAY, Period, Span, span_of
@@ -55,9 +55,10 @@ async def results_of(service: Service, ask: Ask, fields: Fields) -> Body:
 async def restatements_of(service: Service, ask: Ask, fields: Fields) -> Restatements:
     """Tell what was booked later."""
     query = query_as(fields, RestatementsQuery)
+    day = bodies.day(query.day, field="day")
     async with service.reading() as connection:
         today = (await service.days(connection)).server_day
-    period = span_of(query.day or span_of(today, query.span).from_day - ONE_DAY, query.span)
+    period = span_of(day or span_of(today, query.span).from_day - ONE_DAY, query.span)
     body = await _page(
         service,
         ask,

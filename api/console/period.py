@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from api import bodies
 from ledger.refusals import ValidationError
 
 ONE_DAY = timedelta(days=1)
@@ -52,6 +53,6 @@ def checked(from_day: date | None, to_day: date | None, *, today: date) -> Perio
     period = Period(from_day or end.replace(day=1), end)
     if period.to_day < period.from_day:
         raise ValidationError("bad_date", "toDay lies before the beginning of its range", field="toDay")
-    if not (period.from_day.year >= 1900 and period.to_day.year < 2200):
-        raise ValidationError("bad_date", "days lie within 1900..2199", field="fromDay")
+    bodies.day(period.to_day, field="toDay")
+    bodies.day(period.from_day, field="fromDay")
     return period

@@ -414,6 +414,13 @@ def test_the_day_is_todays_server_day_unless_asked_otherwise(broker: Caller) -> 
     assert (before["day"], before["closed"], before["rows"], before["totals"]) == ("2020-02-29", True, [], [])
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "1500-01-01", "1899-12-31", "2200-01-01", "9999-12-31"])
+def test_a_day_outside_of_any_books_is_refused(broker: Caller, day: str) -> None:
+    answer = broker.get("/reports/daily", day=day)
+    assert (answer.said, answer["field"]) == ((400, "bad_date"), "day")
+    assert "1900..2199" in answer["detail"]
+
+
 def test_a_day_that_has_not_begun_is_refused(broker: Caller) -> None:
     answer = broker.get("/reports/daily", day="2199-12-31")
     assert (answer.said, answer["field"]) == ((400, "bad_date"), "day")

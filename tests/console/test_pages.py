@@ -619,6 +619,13 @@ class TestDays:
         assert ann.get("/days", {"day": "2199-01-01"}).status == 400
         assert "Nothing was booked until this day" in ann.get("/days", {"day": "2024-01-01"}).text
 
+    @pytest.mark.parametrize("day", ["0001-01-01", "1899-12-31", "9999-12-31"])
+    def test_a_day_outside_of_any_books_is_refused_beside_its_form(self, ann: Visitor, day: str) -> None:
+        page = ann.get("/days", {"day": day})
+        assert (page.status, page.form("/days").fields["day"]) == (400, day)
+        assert "1900..2199" in page.text
+        assert ann.get("/days", {"day": "1900-01-01"}).status == 200
+
 
 class TestRestatements:
     def test_tells_what_was_booked_into_a_closed_month_by_whom_and_why(
@@ -633,6 +640,15 @@ class TestRestatements:
         assert row[7].startswith("carla key")
         assert row[8] == "wire found in suspense"
         assert page.tables[1][-1] == ["all in USD", "1", "75.25", "0.00"]
+
+    @pytest.mark.parametrize("span", ["day", "month"])
+    def test_a_day_outside_of_any_books_is_refused_beside_its_form(self, ann: Visitor, span: str) -> None:
+        for day in ("0001-01-01", "1899-12-31", "2200-01-01", "9999-12-31"):
+            page = ann.get("/restatements", {"span": span, "day": day})
+            assert (page.status, page.form("/restatements").fields["day"]) == (400, day)
+            assert "1900..2199" in page.text
+        for day in ("1900-01-01", "2199-12-31"):
+            assert ann.get("/restatements", {"span": span, "day": day}).status == 200
 
     def test_tells_of_one_day_and_of_no_other(self, ann: Visitor, broker: Broker) -> None:
         page = ann.get("/restatements", {"span": "day", "day": "2025-03-15"})
