@@ -105,7 +105,7 @@ class AccountsQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
         }
         for name in _ARRAYS:
             if isinstance(text := values[name], str):
-                values[name] = _json(text.encode(), Raw, name, name)
+                values[name] = _array(text.encode(), name)
         return decode(msgspec.json.encode(values))
 
 
@@ -169,6 +169,14 @@ def _range(token: Raw, place: str, field: str) -> Scalars:
     if len(values) != 2:
         raise ValidationError("wrong_type", f"{place}: {field} needs a list of from and to", field=field)
     return values
+
+
+def _array(text: bytes, name: str) -> Raw:
+    """Read an array in the query; null is none, or a filter that was left empty would select everything."""
+    array = _json(text, Raw, name, name)
+    if bytes(array).strip() == b"null":
+        raise ValidationError("wrong_type", f"{name} needs a list, or is left out", field=name)
+    return array
 
 
 def _json(text: bytes, wanted: type[T], place: str, field: str) -> T:

@@ -48,6 +48,12 @@ def ask_of(request: HttpRequest) -> Ask:
     return ask
 
 
+def header_of(request: HttpRequest, name: bytes) -> str:
+    """Give a header, empty where there is none; of one that is sent twice the last counts."""
+    given: bytes = dict(request.scope["headers"]).get(name, b"")
+    return given.decode("latin-1")
+
+
 def reply(ask: Ask, body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """Give the answer of a body."""
     found = {"x-request-id": ask.request_id, **(headers or {})}

@@ -41,7 +41,7 @@ class FeedBody(Body, frozen=True, kw_only=True):
     seq: Sequence | None = None
 
 
-class QuoteItem(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class QuoteItem(msgspec.Struct, frozen=True, array_like=True, rename="camel", forbid_unknown_fields=True):
     """[symbol, bid, ask, timeMs?]."""
 
     symbol: str
@@ -228,7 +228,10 @@ def deal_id(given: str | int) -> str:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE = re.compile(rb'("?)(-?(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,10})?)\1')
 _DEAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_quote = bodies.decoder(QuoteItem)
+_by_place = bodies.decoder(QuoteItem)
+_PLACES: Final = {
+    f"[{place}]": field.encode_name for place, field in enumerate(msgspec.structs.fields(QuoteItem))
+}
 _position = bodies.decoder(PositionItem)
 _peek = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -249,6 +252,15 @@ def _each(
         except Refusal as refusal:
             refused.append(ItemRefused(index, refusal, named(item) if named else {}))
     return found, refused
+
+
+def _quote(item: bytes) -> QuoteItem:
+    """Decode a quote; what is wrong is named, for nobody counts places."""
+    try:
+        return _by_place(item)
+    except ValidationError as refusal:
+        refusal.field = _PLACES.get(refusal.field or "", refusal.field)
+        raise
 
 
 def _ticket(item: bytes) -> dict[str, int]:

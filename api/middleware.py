@@ -99,12 +99,14 @@ def introduce(headers: dict[bytes, bytes], key: Key) -> Ask:
         raise ValidationError(
             "two_request_ids", "x-request-id and Idempotency-Key differ: send one", field="Idempotency-Key"
         )
-    given = request_id if request_id is not None else idempotency_key
+    given, field = request_id, "x-request-id"
+    if given is None:
+        given, field = idempotency_key, "Idempotency-Key"
     if given is not None and holds_key(given):
-        raise key_misplaced("x-request-id")
+        raise key_misplaced(field)
     if given is not None and not _REQUEST_ID.fullmatch(given):
         raise ValidationError(
-            "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field="x-request-id"
+            "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field=field
         )
     return Ask(
         key,

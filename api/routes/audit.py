@@ -9,7 +9,16 @@ from litestar.params import FromPath
 
 from api import proofs
 from api.audit import EventsQuery, EventStream, Follower, StreamQuery
-from api.exchange import Answer, HttpRequest, ask_of, query_of, reply, reply_to_anyone, service_of
+from api.exchange import (
+    Answer,
+    HttpRequest,
+    ask_of,
+    header_of,
+    query_of,
+    reply,
+    reply_to_anyone,
+    service_of,
+)
 from api.proofs import CheckpointQuery, ConsistencyQuery
 from api.refused import RefusalsQuery, refusals_body
 from ledger.refusals import ValidationError
@@ -50,7 +59,7 @@ async def read_checkpoint(request: HttpRequest) -> Answer:
     """Read the newest signed checkpoint, or the one over so many events."""
     query, ask = query_of(request, CheckpointQuery), ask_of(request)
     found = await proofs.read_checkpoint(service_of(request), query.size)
-    if "text/plain" in request.headers.get("accept", ""):
+    if NOTE in header_of(request, b"accept"):
         return reply_to_anyone(request, found.note.encode(), NOTE)
     return reply(ask, found)
 
@@ -76,7 +85,7 @@ def _follower(request: HttpRequest) -> Follower:
 
 def _last_received(request: HttpRequest, after: int) -> int:
     """Give the position to start after: what a reconnecting reader last received wins over the query."""
-    given = request.headers.get("last-event-id", "")
+    given = header_of(request, b"last-event-id")
     if not given:
         return after
     if not (given.isascii() and given.isdigit() and len(given) <= POSITION_DIGITS):

@@ -6,7 +6,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from api import history, history_reading
-from api.exchange import Answer, HttpRequest, NoQuery, ask_of, query_of, reply, service_of
+from api.exchange import Answer, HttpRequest, NoQuery, ask_of, header_of, query_of, reply, service_of
 from api.exports import export
 from api.history import AsOfQuery, HistoryQuery
 from projections import asof
@@ -20,7 +20,7 @@ async def read_history(request: HttpRequest) -> Answer:
     """Page through the legs of money operations, or stream them as CSV."""
     query, ask, service = query_of(request, HistoryQuery), ask_of(request), service_of(request)
     wanted = await history_reading.wanted_by(service, ask, query)
-    if query.format == "csv" or "text/csv" in request.headers.get("accept", ""):
+    if query.format == "csv" or CSV in header_of(request, b"accept"):
         lines = history_reading.csv_text(service, query, wanted)
         headers = {"x-request-id": ask.request_id}
         return await export(lines, headers=headers, media_type=CSV, name="history.csv")

@@ -154,6 +154,14 @@ class TestTheThreeWaysToAsk:
         assert answer.said == (400, "bad_json")
         assert answer["field"] in ("where", "name")
 
+    @pytest.mark.parametrize("null", ["null", " null "])
+    @pytest.mark.parametrize("name", ["where", "whereIn", "whereNotBetween", "orderBy"])
+    def test_that_are_null_in_the_query_are_refused_lest_all_accounts_match(
+        self, desk: Desk, name: str, null: str
+    ) -> None:
+        answer = desk.page(None, **{name: null})
+        assert (answer.said, answer["field"]) == ((400, "wrong_type"), name)
+
     def test_name_the_bad_field_of_a_rule(self, desk: Desk) -> None:
         answer = desk.page(where=[["balance", ">", 1], ["balanse", ">", 1]])
         assert (*answer.said, answer["field"]) == (400, "unknown_field", "balanse")

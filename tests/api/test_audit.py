@@ -181,6 +181,11 @@ class TestStreams:
         answer = admin.send("GET", "/audit/stream", headers={"last-event-id": last.encode()})
         assert (answer.status, answer["field"]) == (400, "Last-Event-ID")
 
+    def test_of_two_last_event_ids_the_last_counts(self, served: Served, admin: Caller) -> None:
+        headers = [("authorization", f"Bearer {admin.key}"), ("last-event-id", "1"), ("last-event-id", "x")]
+        with served.http.stream("GET", f"{served.url}/audit/stream", headers=headers) as answer:
+            assert answer.status_code == 400
+
     def test_a_stream_is_not_to_be_kept_or_held_back_on_its_way(self, mirror: Mirror) -> None:
         with mirror.connection() as answer:
             assert answer.headers["content-type"].partition(";")[0] == "text/event-stream"

@@ -202,6 +202,22 @@ def test_a_quote_that_cannot_be_one_is_refused(server: Caller, quote: object, co
 
 
 @pytest.mark.parametrize(
+    ("quote", "field"),
+    [
+        ([1, 1, 1], "symbol"),
+        (["EUR USD", 1, 1], "symbol"),
+        (["EURUSD", "NaN", 1], "bid"),
+        (["EURUSD", 1, None], "ask"),
+        (["EURUSD", 1, 1, "now"], "timeMs"),
+        (["EURUSD", 1, 1, -1], "timeMs"),
+    ],
+)
+def test_what_is_wrong_in_a_quote_is_named(server: Caller, quote: object, field: str) -> None:
+    [error] = server.post("/feed/quotes", {"quotes": [quote]})["errors"]
+    assert error["field"] == field
+
+
+@pytest.mark.parametrize(
     ("stream", "body", "code"),
     [
         ("quotes", {}, "missing_field"),

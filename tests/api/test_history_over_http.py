@@ -497,6 +497,13 @@ class TestCsv:
         assert accepted.headers["content-type"].startswith("text/csv")
         assert accepted.headers["x-request-id"]
 
+    def test_of_two_accepts_the_last_counts(self, seeded: Seeded) -> None:
+        served, key = seeded.admin.served, seeded.admin.key
+        for wanted in (("text/csv", "application/json"), ("application/json", "text/csv")):
+            headers = [("authorization", f"Bearer {key}"), *(("accept", form) for form in wanted)]
+            answer = served.http.get(f"{served.url}/balances/history", headers=headers)
+            assert answer.headers["content-type"].partition(";")[0] == wanted[-1]
+
     def test_text_that_a_spreadsheet_would_run_is_quoted_and_numbers_are_not(self, seeded: Seeded) -> None:
         lines = table(seeded.admin.get("/balances/history", format="csv").text)
         comments = {line["comment"] for line in lines}

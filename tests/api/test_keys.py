@@ -70,6 +70,11 @@ class TestAKey:
             assert str(admin.key) not in refused.text + str(refused.headers)
         assert served.last_position == last
 
+    @pytest.mark.parametrize("header", ["x-request-id", "Idempotency-Key", "x-operator-id"])
+    def test_that_stands_in_another_header_is_refused_by_its_name(self, admin: Caller, header: str) -> None:
+        refused = admin.send("GET", "/groups", headers={header: str(admin.key)})
+        assert (refused.said, refused["field"]) == ((400, "key_misplaced"), header)
+
 
 @pytest.fixture(scope="module")
 def places(admin: Caller, served: Served) -> dict[str, Any]:
