@@ -115,6 +115,7 @@ async def _rows(rows: Sequence[Row]) -> list[Body]:
 
 
 async def _beside(connection: AsyncConnection[Any], events: Sequence[Event], ask: Ask) -> Body:
+    history.check_scope(events, ask.key)
     await history.check_visible(connection, events, ask.access)
     return await history.answers_to(connection, events)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger.events import Event, GroupDefined, ServerDefined, SimulationStarted, SymbolDefined
+
 SCOPES: Final = (
     "users:read",
     "users:write",
@@ -58,3 +60,11 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     "admin": SCOPES,
     "user": ("users:read", "accounts:read", "history:read"),
 }
+
+DEFINITIONS: Final[dict[type[Event], str]] = {
+    GroupDefined: "groups:read",
+    SymbolDefined: "symbols:read",
+    ServerDefined: "server:read",
+    SimulationStarted: "server:read",
+}
+"""The scope that reads what an event defined, whatever it is asked by."""

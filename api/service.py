@@ -21,6 +21,7 @@ from api.log_lines import tell_booked
 from api.metrics import Metrics
 from api.middleware import Ask
 from api.refusal_log import RefusalLog
+from api.scopes import DEFINITIONS
 from api.seal_key import SealKey
 from api.sealer import Sealer
 from api.simulation import choose_clock
@@ -38,7 +39,7 @@ from ledger.events import (
     SymbolDefined,
     operation_id,
 )
-from ledger.refusals import ManagerOffline, NotFound, PermissionDenied, Refusal
+from ledger.refusals import AlreadyApplied, ManagerOffline, NotFound, PermissionDenied, Refusal
 from ledger.tickets import Outcome
 from ledger.writer import Committed, GroupCommit
 from projections import accounts, audit, keys, operations, valuation
@@ -184,8 +185,12 @@ class Service:
         if isinstance(login := refusal.extra.get("switched"), int):
             async with self.database.answering() as connection:
                 first = await operations.last_switch(connection, login)
-        if isinstance(first, tuple):
+        if not isinstance(first, tuple):
+            return
+        if isinstance(refusal, AlreadyApplied) or DEFINITIONS.get(type(first[0])) in {None, *ask.scopes}:
             refusal.extra["answered"] = await self.answer(first, ask)
+        else:  # what it defined is not for this key
+            refusal.extra["fields"] = None
 
     async def explained(self, outcomes: Sequence[Outcome], ask: Ask) -> None:
         """Do so for each outcome of a batch."""

@@ -19,7 +19,7 @@ from projections.accounts import PERSONAL, STRUCTURE
 from tests.access.keychain import Wanted, make_a_key, make_keys, parts, written
 from tests.access.router import GUARDED, OPEN, ROUTES, Probe, Route, probe
 from tests.access.samples import right_body
-from tests.api.served import Caller, Served
+from tests.api.served import Caller, Served, new_id
 
 if TYPE_CHECKING:
     from tests.api.served import Answer
@@ -241,6 +241,68 @@ class TestScopesOfItems:
             told = caller.get("/audit/events", limit=10_000).text
             assert told.count('"key-created"') > len(SCOPES)
             assert not [digest for digest in hashes if digest in told]
+
+
+DEFINITIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("/groups/secret", {"currency": "EUR", "maxOperation": 5000, "permissions": {"desk": "A"}}, "groups"),
+    (
+        "/symbols/SECRET",
+        {"digits": 2, "contractSize": 1, "baseCurrency": "EUR", "profitCurrency": "USD"},
+        "symbols",
+    ),
+    (
+        "/server",
+        {"timezone": "UTC", "dayEnd": "00:00", "overnightDays": "all", "bookCurrency": "USD"},
+        "server",
+    ),
+)
+
+
+class TestDefinitions:
+    """What is defined is read by the scope of its own route, however it is asked for."""
+
+    @pytest.mark.parametrize(("path", "body", "what"), DEFINITIONS)
+    def test_its_operation_and_its_request_are_read_by_the_scope_of_its_route_alone(
+        self,
+        served: Served,
+        shared_url: str,
+        admin: Caller,
+        path: str,
+        body: dict[str, Any],
+        what: str,
+    ) -> None:
+        sent = new_id()
+        operation = admin.put(path, body, request_id=sent)["operationId"]
+        client = served.caller("user", "--logins", str(admin.open()))
+        reader = Caller(served, make_a_key(shared_url, "history:read", f"{what}:read"))
+        auditor = Caller(served, make_a_key(shared_url, "audit:read"))
+        for asked_for in (f"/balances/operations/{operation}", f"/requests/{sent}"):
+            assert client.get(asked_for).said == (401, "scope_missing")
+            assert reader.get(asked_for)["operationId"] == operation
+        position = int(operation.removeprefix("op_"))
+        [event] = auditor.get("/audit/events", after=position - 1, limit=1)["events"]
+        assert event["operationId"] == operation
+
+    @pytest.mark.parametrize(("path", "body", "what"), DEFINITIONS)
+    def test_who_defined_it_is_answered_as_at_first_and_another_use_of_the_id_tells_only_readers(
+        self,
+        served: Served,
+        shared_url: str,
+        path: str,
+        body: dict[str, Any],
+        what: str,
+    ) -> None:
+        sent, opening = new_id(), {"group": "standard"}
+        writer = Caller(served, make_a_key(shared_url, f"{what}:write"))
+        first = writer.put(path, body, request_id=sent)
+        again = writer.put(path, body, request_id=sent)
+        assert (again.said, again["operation"]) == ((409, "request_applied"), first.body)
+        opener = Caller(served, make_a_key(shared_url, "users:write"))
+        reader = Caller(served, make_a_key(shared_url, "users:write", f"{what}:read"))
+        reused = opener.post("/users", opening, request_id=sent)
+        assert reused.said == (400, "request_id_reused")
+        assert not {"operation", "operationId", "fields"} & reused.body.keys()
+        assert reader.post("/users", opening, request_id=sent)["operation"] == first.body
 
 
 def _rules_on(field: str) -> list[dict[str, Any]]:
