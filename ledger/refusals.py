@@ -16,7 +16,10 @@ docs/api.md lists the codes in order of precedence; api/problems.py gives famili
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
+
+PROVEN: Final = frozenset({"scope_missing", "key_expired", "key_revoked"})
+"""The codes of 401 to a key that proved itself."""
 
 
 class Refusal(Exception):
@@ -42,10 +45,10 @@ class Refusal(Exception):
     def attempted(self) -> bool:
         """Whether people must be able to see it: a repeat of what was done is none, nor is a ledger away."""
         match self:
-            case AlreadyApplied(code="request_applied"):
+            case AlreadyApplied(code="request_applied") | ManagerOffline():
                 return False
             case Unauthorized():
-                return "key_id" in self.extra
+                return self.code in PROVEN
             case _:
                 return self.decided or isinstance(self, PermissionDenied)
 

@@ -181,7 +181,13 @@ async def _continue(desk: Desk, message: Positions, snapshot: Snapshot) -> None:
 
 def _incomplete(snapshot_id: str) -> ValidationError:
     detail = f"a part of snapshot {snapshot_id} may have been missed; send it anew under another snapshotId"
-    return ValidationError("snapshot_incomplete", detail, field="seq")
+    return _kept(ValidationError("snapshot_incomplete", detail, field="seq"))
+
+
+def _kept(refusal: ValidationError) -> ValidationError:
+    """Mark the refusal of a part that is right in itself: people must be able to see it."""
+    refusal.decided = True
+    return refusal
 
 
 async def _newest(connection: AsyncConnection[Any]) -> Snapshot:
@@ -197,7 +203,7 @@ async def _over(desk: Desk, message: Positions) -> bool:
     if state == "void" or (state == "staging" and epoch != desk.stream(message).epoch):
         desk.heard()
         detail = f"snapshot {message.snapshot_id} is void; send it anew under another snapshotId"
-        raise ValidationError("snapshot_void", detail, field="snapshotId")
+        raise _kept(ValidationError("snapshot_void", detail, field="snapshotId"))
     return state == "finished"
 
 

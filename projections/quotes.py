@@ -10,7 +10,7 @@ import msgspec
 
 from ledger.funding import CLOCKS_APART
 from ledger.refusals import Refusal, ValidationError
-from projections.feed import Desk, ItemRefused, Message, Receipt, unknown_symbol
+from projections.feed import Desk, ItemRefused, Message, Receipt, refused_item, unknown_symbol
 from projections.sql import sql
 from projections.valuation import Listed
 
@@ -58,7 +58,7 @@ def _latest(
         try:
             dated = _checked(quote, symbols, now)
         except Refusal as refusal:
-            refused.append(ItemRefused(quote.index, refusal, {"symbol": quote.symbol}))
+            refused.append(refused_item(quote.index, refusal, symbol=quote.symbol))
             continue
         known = latest.get(quote.symbol)
         if known is None or _time(known) <= _time(dated):

@@ -121,6 +121,19 @@ class TestWhatIsKept:
         row = kept_at_last(admin, keyId=dealer.key_id)
         assert (row["code"], row["requestId"]) == ("scope_missing", answer["requestId"])
 
+    @pytest.mark.parametrize(
+        "probing", [{"where": '[["email","like","a%"]]'}, {"orderBy": '["phone","ASC"]'}]
+    )
+    def test_a_key_that_probes_a_personal_column_is_kept_and_told_of(
+        self, served: Served, admin: Caller, probing: dict[str, str]
+    ) -> None:
+        dealer = served.caller("dealer")
+        answer = dealer.get("/accounts", groupFilter="*", limit=1, offset=0, **probing)
+        assert answer.said == (401, "scope_missing")
+        row = kept_at_last(admin, keyId=dealer.key_id)
+        assert (row["route"], row["code"], row["field"]) == ("/accounts", "scope_missing", answer["field"])
+        within(BOUND_S, lambda: answer["requestId"] in served.logged)
+
     def test_a_dead_key_that_proves_itself_is_kept(self, served: Served, admin: Caller) -> None:
         soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
         expired, revoked = served.caller("admin", "--expires", soon), served.caller()
@@ -146,6 +159,26 @@ class TestWhatIsKept:
             assert admin.book("deposit", request_id=sent, **payment).status == expected
         assert admin.book("deposit", request_id=again, **payment).said == (409, "reference_applied")
         kept_at_last(admin, requestId=again, code="reference_applied")
+        assert kept(admin, requestId=sent) == []
+
+    def test_a_withdrawal_that_waits_for_figures_is_no_attempt_that_was_refused(self, admin: Caller) -> None:
+        symbol = {"digits": 2, "contractSize": 1, "baseCurrency": "USD", "profitCurrency": "USD"}
+        assert admin.put("/symbols/WAITING", symbol).status == 200
+        assert admin.put("/groups/careful", {"currency": "USD", "refuseWhenStale": True}).status == 200
+        login, sent = admin.open("careful", balance="100"), new_id()
+        position = {
+            "ticket": 41,
+            "login": login,
+            "symbol": "WAITING",
+            "side": "buy",
+            "lots": 1,
+            "openPrice": 1,
+        }
+        told = admin.post("/feed/positions", {"kind": "delta", "positions": [position]})
+        assert told["accepted"] == 1
+        refused = admin.book("withdraw", request_id=sent, login=login, amount=1)
+        assert refused.said == (503, "figures_stale")
+        stored(admin)
         assert kept(admin, requestId=sent) == []
 
     def test_a_dry_run_is_kept_only_where_the_key_may_not(self, served: Served, admin: Caller) -> None:
@@ -279,6 +312,41 @@ class TestBatches:
         assert answer.said == (400, "batch_partly_applied")
         kept_at_last(admin, requestId=applied, code="batch_partly_applied")
         kept_at_last(admin, requestId=outside, code="outside_mask")
+
+
+class TestTheFeed:
+    def test_what_cannot_be_so_is_kept_whatever_stream_tells_it(self, served: Served, admin: Caller) -> None:
+        symbol = {"digits": 2, "contractSize": 1, "baseCurrency": "USD", "profitCurrency": "USD"}
+        assert admin.put("/symbols/TOLD", symbol).status == 200
+        feeder, login = served.caller("feed"), admin.open()
+        unknown: dict[str, Any] = {"login": login, "symbol": "NOWHERE"}
+        position = unknown | {"ticket": 71, "side": "buy", "lots": 1, "openPrice": 1}
+        feeder.post("/feed/quotes", {"quotes": [["NOWHERE", 1, 2], ["TOLD", 5, 1], ["TOLD", "x", 1]]})
+        feeder.post("/feed/positions", {"kind": "delta", "positions": [position]})
+        feeder.post("/feed/deals", {"deals": [unknown | {"dealId": "71", "profit": 1}]})
+        stored(admin)
+        assert sorted((row["route"], row["code"]) for row in kept(admin, keyId=feeder.key_id)) == [
+            ("/feed/deals", "unknown_symbol"),
+            ("/feed/positions", "unknown_symbol"),
+            ("/feed/quotes", "bad_quote"),
+            ("/feed/quotes", "unknown_symbol"),
+        ]
+
+    def test_a_part_of_a_snapshot_that_comes_to_nothing_is_kept(self, served: Served, admin: Caller) -> None:
+        feeder = served.caller("feed")
+
+        def part(name: str, **more: object) -> tuple[int, str | None]:
+            body = {"kind": "snapshot", "snapshotId": name, "final": False, "positions": []} | more
+            return feeder.post("/feed/positions", body).said
+
+        assert part("left") == part("next") == (200, None)
+        assert part("left") == (400, "snapshot_void")
+        assert part("numbered", seq=1) == (200, None)
+        assert part("numbered", seq=3) == (400, "snapshot_incomplete")
+        assert part("nameless", positions=[{}]) == (400, "bad_ticket")
+        stored(admin)
+        found = {row["code"] for row in kept(admin, keyId=feeder.key_id)}
+        assert found == {"snapshot_void", "snapshot_incomplete"}
 
 
 class TestReading:
