@@ -75,7 +75,7 @@ def give_credit(book: Book, request: Request, command: GiveCredit) -> list[Event
         raise ValidationError(
             "bad_expiration", "expiresAt must be in the future, on credit that comes in", field="expiresAt"
         )
-    stale = amount < 0 and _check_credit_free(book, account, -amount)
+    stale = amount < 0 and _check_credit_free(book, account, -amount, command)
     return [
         _booked(
             book,
@@ -128,7 +128,7 @@ def correct(book: Book, request: Request, command: Correct) -> list[Event]:
     account = book.accounts[command.login]
     balance = 0 if command.balance is None else _minor(book, account, command.balance)
     credit = 0 if command.credit is None else _minor(book, account, command.credit)
-    _check_credit(account, -credit, field="credit")
+    _check_credit(account, -credit, command)
     return [
         _booked(
             book,
@@ -156,7 +156,7 @@ def adjust(book: Book, request: Request, command: Adjust) -> list[Event]:
     """Book one of the platforms' other kinds."""
     account = book.accounts[command.login]
     balance, credit = _ADJUSTED.get(command.kind, _plain)(book, account, command)
-    _check_credit(account, -credit)
+    _check_credit(account, -credit, command)
     return [
         _booked(
             book,
@@ -317,8 +317,8 @@ def _booked(  # noqa: PLR0913 - one line for each fact of a leg
         amount=amount,
         balance_change=balance,
         credit_change=credit,
-        balance=_in_range(account.balance + balance),
-        credit=_in_range(account.credit + credit),
+        balance=_in_range(account.balance + balance, request.command, _field_of_balance),
+        credit=_in_range(account.credit + credit, request.command, _field_of_credit),
         effective_at=effective_at or note.effective_at,
         comment=note.comment,
         reference=note.reference if deal is None else deal.deal_id,
@@ -343,16 +343,43 @@ _WARNINGS = {
 }
 
 
-def _in_range(minor: int) -> int:
+def _in_range(minor: int, command: Command, field_of: Callable[[Command], str | None]) -> int:
     if abs(minor) > BALANCE_MAX:
-        raise ValidationError("balance_out_of_range", "the account cannot hold that much", field="amount")
+        detail = "the account cannot hold that much"
+        raise ValidationError("balance_out_of_range", detail, field=field_of(command))
     return minor
+
+
+def _field_of_balance(command: Command) -> str | None:
+    """Name the field by which the caller moves the balance; None where no one field does."""
+    match command:
+        case Correct():
+            return _field(command.balance)
+        case Deposit() | Withdraw() | Transfer() | Adjust():
+            return _field(command.amount)
+        case _:
+            return None
+
+
+def _field_of_credit(command: Command) -> str | None:
+    """Name the field by which the caller moves the credit; None where no one field does."""
+    match command:
+        case GiveCredit() | Adjust(kind="bonus-conversion"):
+            return _field(command.amount)
+        case Correct() | Adjust():
+            return _field(command.credit)
+        case _:
+            return None
+
+
+def _field(amount: Amount | None) -> str | None:
+    return None if amount is None else amount.field
 
 
 def _reversal(book: Book, request: Request, leg: MoneyMoved, number: int) -> MoneyMoved:
     account = book.accounts[leg.login]
     credit = -leg.credit_change
-    _check_credit(account, -credit, field=None)
+    _check_credit(account, -credit, request.command)
     return _booked(
         book,
         request,
@@ -420,11 +447,11 @@ def _check_withdrawable(book: Book, account: Account, amount: int) -> bool:
     return stale
 
 
-def _check_credit_free(book: Book, account: Account, out: int) -> bool:
+def _check_credit_free(book: Book, account: Account, out: int, command: Command) -> bool:
     """Refuse credit that the free margin holds; tell whether the figures that allow it are stale."""
     worth = book.worth(account)
     stale = _check_fresh(book, worth)
-    _check_credit(account, out, available=worth.credit_free, stale=stale)
+    _check_credit(account, out, command, available=worth.credit_free, stale=stale)
     return stale
 
 
@@ -439,9 +466,9 @@ def _check_fresh(book: Book, worth: Worth) -> bool:
 def _check_credit(
     account: Account,
     out: int,
+    command: Command,
     *,
     available: int | None = None,
-    field: str | None = "amount",
     stale: bool = False,
 ) -> None:
     available = account.credit if available is None else available
@@ -449,7 +476,7 @@ def _check_credit(
         raise ValidationError(
             "not_enough_credit",
             f"{format_minor(available, account.digits)} {account.currency} of credit can be taken out",
-            field=field,
+            field=_field_of_credit(command),
             available=(available, account.digits),
             stale=stale,
         )

@@ -491,6 +491,7 @@ class TestAdjust:
             ({"kind": "negative-balance", "credit": -1}, "amount_not_positive", "credit"),
             ({"kind": "negative-balance"}, "balance_not_negative", "login"),
             ({"kind": "opening"}, "missing_field", "amount"),
+            ({"kind": "opening", "credit": -5}, "not_enough_credit", "credit"),
             ({"kind": "opening", "amount": 0, "credit": 1}, "amount_zero", "amount"),
         ],
     )

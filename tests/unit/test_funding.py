@@ -6,7 +6,7 @@ import pytest
 
 from ledger.book import Book
 from ledger.commands import Command, ExpireCredit
-from ledger.events import GrantChange, MoneyMoved
+from ledger.events import Event, GrantChange, MoneyMoved
 from ledger.funding import ADJUST_KINDS, BALANCE_MAX
 from ledger.money import AMOUNT_MAX
 from ledger.refusals import AlreadyApplied, NotFound, PermissionDenied, ValidationError
@@ -22,6 +22,7 @@ from tests.make import (
     credit,
     credit_out,
     credited,
+    deal,
     define_server,
     deposit,
     deposited,
@@ -192,6 +193,42 @@ def test_an_account_cannot_hold_more_than_a_bigint_counts() -> None:
 
 
 # Credit.
+
+
+FULL = moved("opening", balance_change=BALANCE_MAX, credit_change=BALANCE_MAX)
+
+
+@pytest.mark.parametrize(
+    ("fact", "command", "code", "field"),
+    [
+        (FULL, deposit(1), "balance_out_of_range", "amount"),
+        (FULL, credit(1), "balance_out_of_range", "amount"),
+        (FULL, adjust("rebate", 1), "balance_out_of_range", "amount"),
+        (FULL, adjust("bonus-conversion", 1), "balance_out_of_range", "amount"),
+        (FULL, adjust("opening", 1), "balance_out_of_range", "amount"),
+        (FULL, adjust("opening", -1, credit=1), "balance_out_of_range", "credit"),
+        (FULL, correct(balance=1), "balance_out_of_range", "balance"),
+        (FULL, correct(credit=1), "balance_out_of_range", "credit"),
+        (FULL, deal("d-1", 1, storage=-1, taxes=1), "balance_out_of_range", None),
+        (credited(5), credit(-6), "not_enough_credit", "amount"),
+        (credited(5), adjust("bonus-conversion", 6), "not_enough_credit", "amount"),
+        (credited(5), adjust("opening", credit=-6), "not_enough_credit", "credit"),
+        (credited(5), adjust("opening", 1, credit=-6), "not_enough_credit", "credit"),
+        (credited(5), correct(credit=-6), "not_enough_credit", "credit"),
+        (moved("charge", balance=-1), adjust("negative-balance", credit=6), "not_enough_credit", "credit"),
+    ],
+)
+def test_a_refusal_names_the_field_that_the_caller_sent(
+    fact: Event, command: Command, code: str, field: str | None
+) -> None:
+    assert refused(given(fact), command, code).field == field
+
+
+def test_a_refused_reversal_names_no_amount_for_none_was_sent() -> None:
+    spent = given(deposited(100), credited(50), credit_out(20))
+    assert refused(spent, reverse(5), "not_enough_credit").field is None
+    filled = given(moved("charge", balance=-1), moved("opening", balance_change=BALANCE_MAX), deposited(1))
+    assert refused(filled, reverse(4), "balance_out_of_range").field is None
 
 
 def test_credit_is_given_and_taken_out_beside_the_balance() -> None:
