@@ -10,7 +10,7 @@ import msgspec
 from api import answers, bodies, problems
 from api.answers import Body
 from api.bodies import BatchBody, Comment, OperationId
-from api.middleware import Ask, item_request_id
+from api.middleware import Ask, item_request_id, missing_request_id
 from api.service import Service
 from ledger.commands import Command, Request, Reverse
 from ledger.refusals import AlreadyApplied, Refusal, ValidationError
@@ -78,6 +78,7 @@ SCOPES: dict[type[bodies.Body], str] = {
     ReverseItem: "funding:correct",
 }
 
+_SCOPE_OF = {kind.__struct_config__.tag: scope for kind, scope in SCOPES.items()}
 _item: Any = bodies.decoder(Item)  # type: ignore[arg-type]
 _peek = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -108,7 +109,7 @@ class Batch:
         self._atomic = body.atomic
         self._parsed = [self._parse(item) for item in body.operations]
         if body.atomic or dry_run:
-            self._refuse_repeats()
+            self._check_together()
 
     async def run(self) -> list[Body]:
         """Have the items carried out; give their results in order, or raise for an atomic call."""
@@ -127,10 +128,6 @@ class Batch:
         ]
 
     async def _all(self) -> list[Body]:
-        for index, parsed in enumerate(self._parsed):
-            if isinstance(parsed, Unfit):
-                parsed.refusal.extra |= {"index": index, "item": parsed.request_id}
-                raise parsed.refusal
         requests = [parsed for parsed in self._parsed if isinstance(parsed, Request)]
         outcomes = await self._service.carry_out_all(requests, dry_run=self._dry_run)
         await self._service.explained(outcomes, self._ask)
@@ -145,8 +142,8 @@ class Batch:
             for request, outcome in zip(requests, outcomes, strict=True)
         ]
 
-    def _refuse_repeats(self) -> None:
-        """Refuse a request id that comes twice in a call whose items are only decided together."""
+    def _check_together(self) -> None:
+        """Refuse a request id that comes twice where items are decided together, and atomic an unfit item."""
         seen: set[str] = set()
         for index, parsed in enumerate(self._parsed):
             if isinstance(parsed, Request):
@@ -154,17 +151,34 @@ class Batch:
                     detail = "two items of the call have the same request id"
                     raise ValidationError("repeated_field", detail, field="requestId", index=index)
                 seen.add(parsed.request_id)
+            elif self._atomic:
+                parsed.refusal.extra |= {"index": index, "item": parsed.request_id}
+                raise parsed.refusal
 
     def _parse(self, raw: msgspec.Raw) -> Request | Unfit:
         try:
             item: Item = _item(raw)
             self._ask.key.need(SCOPES[type(item)])
-            checked = item_request_id(item.request_id, needed=self._service.request_ids_needed)
+            given = item_request_id(item.request_id)
+            command = item.command()
+            request_id = given or missing_request_id(needed=self._service.request_ids_needed)
             return Request(
-                command=item.command(), request_id=checked, caller=self._ask.caller, dry_run=self._dry_run
+                command=command, request_id=request_id, caller=self._ask.caller, dry_run=self._dry_run
             )
         except Refusal as refusal:
-            return Unfit(refusal.at_rest(), _request_id(raw))
+            op, sent = _head(raw)
+            return Unfit((self._before_the_body(op, sent) or refusal).at_rest(), sent)
+
+    def _before_the_body(self, op: str | None, request_id: str | None) -> Refusal | None:
+        """Give what the item alone would be refused for before its body is read."""
+        if op not in _SCOPE_OF:
+            return None
+        try:
+            self._ask.key.need(_SCOPE_OF[op])
+            item_request_id(request_id)
+        except Refusal as refusal:
+            return refusal
+        return None
 
     def _result(self, request_id: str, outcome: Outcome) -> Body:
         if isinstance(outcome, Refusal):
@@ -202,9 +216,17 @@ def _first_refused(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> 
     return refusal
 
 
-def _request_id(raw: msgspec.Raw) -> str | None:
-    """Give the item's own request id, however wrong the rest of it is."""
+def _head(raw: msgspec.Raw) -> tuple[str | None, str | None]:
+    """Give the item's op and its own request id, however wrong the rest of it is."""
     try:
-        return msgspec.json.decode(_peek.decode(raw)["requestId"], type=str)
-    except (msgspec.MsgspecError, KeyError):
+        told = _peek.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None, None
+    return _text(told.get("op")), _text(told.get("requestId"))
+
+
+def _text(token: msgspec.Raw | None) -> str | None:
+    try:
+        return None if token is None else msgspec.json.decode(token, type=str)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -117,19 +117,22 @@ def introduce(headers: dict[bytes, bytes], key: Key) -> Ask:
     )
 
 
-def item_request_id(given: str | None, *, needed: bool) -> str:
-    """Check the request id of one item of a batch, or make one."""
-    if given is None:
-        if needed:
-            raise ValidationError(
-                "request_id_required", "a money command needs a request id of the caller's", field="requestId"
-            )
-        return made_request_id()
-    if not _REQUEST_ID.fullmatch(given.encode(errors="replace")):
+def item_request_id(given: str | None) -> str | None:
+    """Check the request id of one item of a batch, where it has one."""
+    if given is not None and not _REQUEST_ID.fullmatch(given.encode(errors="replace")):
         raise ValidationError(
             "bad_request_id", "a request id has 1..128 characters of A-Za-z0-9._:-", field="requestId"
         )
     return given
+
+
+def missing_request_id(*, needed: bool) -> str:
+    """Make the request id of an item without one, or refuse that item."""
+    if needed:
+        raise ValidationError(
+            "request_id_required", "a money command needs a request id of the caller's", field="requestId"
+        )
+    return made_request_id()
 
 
 def key_misplaced(field: str | None = None) -> ValidationError:

@@ -79,6 +79,46 @@ class TestIndependent:
         [refused] = admin.batch(withdraw(login, 8, requestId=request_id))["results"]
         assert refused == alone.body | {"httpStatus": 400}
 
+    @pytest.mark.parametrize(
+        ("role", "request_id", "wrong", "code"),
+        [
+            ("dealer", "right", {"login": "abc"}, "scope_missing"),
+            ("dealer", "right", {"amount": None}, "scope_missing"),
+            ("dealer", "a b", {"nonsense": 1}, "scope_missing"),
+            ("dealer", None, {"amount": 0}, "scope_missing"),
+            ("finance", "a b", {"nonsense": 1}, "bad_request_id"),
+            ("finance", "a b", {"login": "abc"}, "bad_request_id"),
+            ("finance", "a b", {"amount": 0}, "bad_request_id"),
+            ("finance", None, {"nonsense": 1}, "unknown_field"),
+            ("finance", None, {"amount": 0}, "amount_zero"),
+            ("finance", None, {"comment": "\0"}, "bad_text"),
+            ("finance", None, {}, "request_id_required"),
+        ],
+    )
+    def test_of_two_reasons_an_item_is_told_the_one_that_it_alone_would_be_told(
+        self,
+        served: Served,
+        admin: Caller,
+        role: str,
+        request_id: str | None,
+        wrong: dict[str, Any],
+        code: str,
+    ) -> None:
+        caller, body = served.caller(role), {"login": admin.open(), "amount": 1} | wrong
+        sent = {} if request_id is None else {"requestId": new_id() if request_id == "right" else request_id}
+        alone = caller.post("/balances/deposit", body, request_id=sent.get("requestId"))
+        [result] = caller.batch({"op": "deposit"} | sent | body)["results"]
+        assert (result["httpStatus"], result["code"]) == alone.said == (alone.status, code)
+        refused = caller.batch({"op": "deposit"} | sent | body, atomic=True)
+        assert (refused.said, refused["index"]) == (alone.said, 0)
+
+    def test_an_item_that_is_no_utf8_is_refused_as_such(self, admin: Caller) -> None:
+        login, good = admin.open(), new_id()
+        broken = b'{"op":"deposit","requestId":"%b","login":%d,"amount":1}'
+        items = [broken % (b"\xff", login), broken % (good.encode(), login)]
+        answer = admin.post("/balances/batch", b'{"operations":[%b]}' % b",".join(items))
+        assert statuses(answer) == [(400, "body_malformed"), (201, None)]
+
     def test_items_that_cannot_be_understood_fail_alone(self, admin: Caller) -> None:
         login = admin.open()
         bad: list[tuple[object, tuple[int, str], str | None]] = [
@@ -257,6 +297,18 @@ class TestAtomic:
         assert (refused["field"], refused["index"]) == ("requestId", 2)
         assert served.last_position == last
         assert statuses(admin.batch(item, other)) == [(201, None)] * 2
+
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_of_a_wrong_item_and_a_request_id_given_twice_the_first_item_is_told(
+        self, admin: Caller, *, dry_run: bool
+    ) -> None:
+        login = admin.open()
+        wrong, item = deposit(login, 0), deposit(login)
+        before = admin.batch(wrong, item, item, atomic=True, dry_run=dry_run)
+        assert (before.said, before["index"]) == ((400, "amount_zero"), 0)
+        behind = admin.batch(item, item, wrong, atomic=True, dry_run=dry_run)
+        assert (behind.said, behind["index"]) == ((400, "repeated_field"), 1)
+        assert admin.held(login)[0] == number("0.00")
 
     def test_a_rehearsal_decides_and_books_nothing(self, admin: Caller, served: Served) -> None:
         login, last = admin.open(), served.last_position

@@ -274,9 +274,12 @@ class TestBatches:
             assert (row["login"], row["status"]) == (login, 400)
         assert kept(admin, requestId=wrong) == []
 
-    def test_an_item_whose_scope_is_missing_is_kept(self, served: Served, admin: Caller) -> None:
+    @pytest.mark.parametrize("login", [1, "abc"])
+    def test_an_item_whose_scope_is_missing_is_kept(
+        self, served: Served, admin: Caller, login: object
+    ) -> None:
         dealer, sent = served.caller("dealer"), new_id()
-        item = {"op": "deposit", "requestId": sent, "login": 1, "amount": 1}
+        item = {"op": "deposit", "requestId": sent, "login": login, "amount": 1}
         for atomic in (False, True):
             dealer.batch(item, atomic=atomic)
         within(BOUND_S, lambda: len(kept(admin, requestId=sent)) == 2)

@@ -50,4 +50,4 @@ def test_any_headers_introduce_a_request_or_are_refused(headers: dict[bytes, byt
 @MANY
 @given(text=st.none() | TEXTS)
 def test_any_request_id_of_an_item_is_taken_or_refused(text: str | None) -> None:
-    outcome(lambda: item_request_id(text, needed=False))
+    outcome(lambda: item_request_id(text))

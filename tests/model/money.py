@@ -39,21 +39,14 @@ def book_each(model: Model, wishes: Wishes) -> list[Body | Refused]:
 
 def rehearse(model: Model, wishes: Wishes) -> list[Body | Refused]:
     """Say what each would come to, on top of those before it."""
-    seen: list[str] = []
-    for index, (wish, request_id) in enumerate(wishes):
-        if _wrong(wish) is None:
-            if request_id in seen:
-                raise Refused(400, "repeated_field", index=index)
-            seen.append(request_id)
+    _must_be_fit(wishes, together=False)
     return book_each(model.twin(), wishes)
 
 
 def book_together(model: Model, wishes: Wishes) -> list[Body | Refused]:
     """Carry out all or none; Refused tells the `index` of what stands in the way."""
-    results = rehearse(model, wishes)
-    for index, (wish, _) in enumerate(wishes):  # a wrong body comes first, whichever item has it
-        if (wrong := _wrong(wish)) is not None:
-            raise Refused(wrong.status, wrong.code, index=index)
+    _must_be_fit(wishes, together=True)
+    results = book_each(model.twin(), wishes)
     refused = [(index, result) for index, result in enumerate(results) if isinstance(result, Refused)]
     if not refused:
         return book_each(model, wishes)
@@ -158,6 +151,19 @@ def _must_be_unpaid(model: Model, asked: Body) -> None:
             if all(asked.get(name) == paid.get(name) for name in PAID):
                 raise Refused(409, "reference_applied", known=first)
             raise Refused(400, "reference_reused", known=first)
+
+
+def _must_be_fit(wishes: Wishes, *, together: bool) -> None:
+    """Refuse a request id that comes twice; together also a wrong body, before anything is looked up."""
+    seen: list[str] = []
+    for index, (wish, request_id) in enumerate(wishes):
+        if (wrong := _wrong(wish)) is not None:
+            if together:
+                raise Refused(wrong.status, wrong.code, index=index)
+        elif request_id in seen:
+            raise Refused(400, "repeated_field", index=index)
+        else:
+            seen.append(request_id)
 
 
 def _decided(model: Model, asked: Body) -> list[Body]:
