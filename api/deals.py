@@ -91,5 +91,5 @@ def _deal_id(raw: msgspec.Raw) -> str | int | None:
     """Give the deal's own id as it came, however wrong the rest of it is."""
     try:
         return msgspec.json.decode(_peek.decode(raw)["dealId"], type=str | int)
-    except (msgspec.MsgspecError, KeyError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         return None

@@ -267,7 +267,7 @@ def _ticket(item: bytes) -> dict[str, int]:
     """Give the ticket of a position, however wrong the rest of it is; nothing where it cannot be read."""
     try:
         return {"ticket": msgspec.json.decode(_peek.decode(item)["ticket"], type=Ticket)}
-    except (msgspec.MsgspecError, KeyError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         return {}
 
 

@@ -52,6 +52,24 @@ def place(server: Caller, *positions: dict[str, Any], **rest: Any) -> Answer:
     return answer
 
 
+# What is told.
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("deals", b'{"deals":[{"dealId":"\xff","login":1,"profit":1}]}'),
+        ("deals", b'{"deals":[{"\xff":1}]}'),
+        ("positions", b'{"kind":"delta","positions":[{"\xff":1}]}'),
+        ("quotes", b'{"quotes":[["\xff",1,1]]}'),
+    ],
+)
+def test_an_item_that_is_no_utf8_is_refused_alone(server: Caller, route: str, body: bytes) -> None:
+    told = server.send("POST", f"/feed/{route}", body)
+    assert told.status == 200
+    assert [(error["index"], error["code"]) for error in told["errors"]] == [(0, "body_malformed")]
+
+
 # What accounts show.
 
 
