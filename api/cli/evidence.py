@@ -68,8 +68,8 @@ def export(arguments: Namespace) -> int:
 
 def show_key(arguments: Namespace) -> int:
     """Print what an auditor checks this ledger's checkpoints with."""
-    path = _key_path(arguments)
-    if path is None or not path.exists():
+    key = _own_key(arguments)
+    if key is None:
         raise SealKeyUnusable("there is no seal key here: `fundledger serve` makes one; see --seal-key")
     with database_url(arguments.settings) as url, reading(url, arguments.settings.ledger) as connection:
         first = connection.execute(_FIRST, binary=True).fetchone()
@@ -78,7 +78,7 @@ def show_key(arguments: Namespace) -> int:
             "the key is named after the ledger's first event, and there is none yet: make an API key first"
         )
     origin = checkpoint.origin_of(arguments.settings.ledger, first[0])
-    print(checkpoint.verification_key(origin, SealKey.at(path).private))
+    print(checkpoint.verification_key(origin, key.private))
     return 0
 
 
@@ -121,16 +121,16 @@ def _remembered(key: SealKey, ledger: str) -> list[Kept]:
 
 
 def _own_key(arguments: Namespace) -> SealKey | None:
-    """Give the data directory's own key, where there is one."""
-    path = None if arguments.settings.database_url is not None else default_path(arguments.settings.data)
-    return SealKey.at(path) if path is not None and path.exists() else None
-
-
-def _key_path(arguments: Namespace) -> Path | None:
-    if arguments.settings.seal_key is not None or arguments.settings.database_url is not None:
-        path: Path | None = arguments.settings.seal_key
-        return path
-    return default_path(arguments.settings.data)
+    """Give the ledger's own key, or None where none was ever made; one that is named must be there."""
+    settings = arguments.settings
+    path = settings.seal_key
+    if path is None and settings.database_url is None:
+        path = default_path(settings.data)
+    if path is not None and path.exists():
+        return SealKey.at(path)
+    if settings.seal_key is not None:
+        raise SealKeyUnusable(f"there is no seal key at {path}: check --seal-key, or restore that file")
+    return None
 
 
 @contextmanager

@@ -205,6 +205,7 @@ def _checking(commands: Any) -> None:
             "verify",
             "check the log, its seals and the read models",
             run="evidence:verify",
+            settings=(*COMMON, "seal_key"),
             examples=[
                 "verify",
                 "verify --checkpoint 2026-11-20.txt",

@@ -29,10 +29,13 @@ from tests.seal.sealing import (
     sealer_on,
     states,
 )
+from tests.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.service import Ran
 
 SIZES = (100, 250, 300, 520, 600)
 HEAD = 605
@@ -54,6 +57,11 @@ class Scene:
         """Verify with the public key, and with a checkpoint that was kept elsewhere if asked."""
         notes = [] if kept is None else [Kept("from March", self.notes[kept])]
         return found(self.ledger, key=self.key, kept=notes)
+
+    def verify(self, *words: str) -> Ran:
+        """Verify by the command line, as beside a service on a database of somebody's."""
+        where = ("--database-url", self.ledger.database_url)
+        return Service(where, self.key.with_name("log"), ledger=self.ledger.name).command("verify", *words)
 
 
 @pytest.fixture(scope="module")
@@ -348,6 +356,45 @@ def test_what_was_removed_altogether_is_known_by_a_checkpoint_that_was_kept_else
     scene.attacker.run("DELETE FROM tree_nodes")
     said = "checkpoints are missing: the checkpoint from March is newer than those that are stored"
     assert scene.found(kept=4) == [said]
+
+
+@pytest.mark.parametrize("named_by_a_variable", [False, True])
+def test_a_ledger_made_anew_without_its_seals_is_told_by_the_note_beside_the_key(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, named_by_a_variable: bool
+) -> None:
+    """On a database, too, `verify` uses the key that the service was given, wherever it lies."""
+    option = [] if named_by_a_variable else ["--seal-key", str(scene.key)]
+    if named_by_a_variable:
+        monkeypatch.setenv("FUNDLEDGER_SEAL_KEY", str(scene.key))
+    assert scene.verify(*option).output.endswith(f"sealed up to position {SIZES[-1]} of {HEAD}\n")
+    scene.attacker.change(1, requestId="else")
+    scene.attacker.run("DELETE FROM tree_nodes")
+    scene.attacker.run("DELETE FROM checkpoints")
+    said = scene.verify(*option)
+    assert said.code == 1
+    witness = scene.key.with_name("sealed-sealed.txt")
+    assert f"{witness} is of {scene.origin}: another ledger, or position 1 is another event" in said.output
+
+
+def test_a_forged_signature_is_told_by_the_key_that_the_service_was_given(scene: Scene) -> None:
+    forged = Ed25519PrivateKey.generate()
+    scene.attacker.build_the_tree_anew(lambda sealed: checkpoint.sign(sealed, forged))
+    said = scene.verify("--seal-key", str(scene.key))
+    assert (said.code, said.output.count("no signature is of a known key")) == (1, len(SIZES))
+
+
+def test_a_seal_key_that_is_named_and_not_there_is_said_and_not_made(scene: Scene) -> None:
+    nowhere = scene.key.with_name("nowhere.pem")
+    said = scene.verify("--seal-key", str(nowhere))
+    assert (said.code, said.output) == (1, "")
+    assert said.errors.startswith(f"fundledger: there is no seal key at {nowhere}: ")
+    assert not nowhere.exists()
+
+
+def test_without_a_seal_key_it_is_said_that_no_signature_was_checked(scene: Scene) -> None:
+    said = scene.verify()
+    assert said.code == 0
+    assert said.output.endswith("; the signatures were not checked: see --public-key\n")
 
 
 def test_endless_findings_are_cut_short(scene: Scene) -> None:
