@@ -1,4 +1,4 @@
-"""What a service does unasked: book expired credit at each close, keep the embedded server running."""
+"""What a service does unasked: book credit that has expired, keep the embedded server running."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Housekeeping:
         self._writer = writer
         self._now = now
         self._keeper = keeper
-        self._swept: tuple[object, datetime] | None = None
+        self._waits = False
         self._skew = Skew()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,8 +68,11 @@ class Housekeeping:
                 if self._keeper is not None:
                     await asyncio.to_thread(self._keeper.ensure_running)
                 await self.sweep()
+                self._waits = False
             except (*AWAY, Refusal) as error:
-                log.warning("housekeeping waits for the database: %s", error)
+                if not self._waits:
+                    log.warning("housekeeping waits for the database: %s", error)
+                self._waits = True
             except EmbeddedPostgresError as error:  # such as a disk without room: it may have some soon
                 log.error("%s", error)
                 await asyncio.sleep(RESTART_PAUSE_S)
@@ -77,11 +80,11 @@ class Housekeeping:
                 log.exception("housekeeping met a fault")
 
     async def sweep(self) -> list[Outcome]:
-        """Take out credit whose last server day has closed, once for each close under each clock."""
-        clock = self._writer.definitions.clock
-        close = clock.latest_close(self._now())
-        if self._swept == (clock, close):
-            return []
+        """Take out credit whose last server day has closed.
+
+        It is looked for each time: what was recorded just before a close may be committed long after it.
+        """
+        close = self._writer.definitions.clock.latest_close(self._now())
         async with self._database.checking() as connection:
             due = await accounts.expired_grants(connection, close)
         outcomes = await self._writer.submit_bulk([_expiry(login, grant) for login, grant in due])
@@ -90,7 +93,6 @@ class Housekeeping:
                 raise outcome
             if isinstance(outcome, Refusal):
                 log.info("credit had gone before it could expire: %s", outcome.code)
-        self._swept = (clock, close)
         return outcomes
 
 
