@@ -15,7 +15,7 @@ from api import tasks
 from api.clocks import Skew
 from api.database import Database
 from api.embedded.errors import EmbeddedPostgresError
-from ledger.commands import SYSTEM, ExpireCredit, Request
+from ledger.commands import SYSTEM, ExpireCredit, Request, expiry_of
 from ledger.refusals import Fault, ManagerOffline, Refusal
 from ledger.tickets import Outcome
 from ledger.writer import GroupCommit
@@ -97,6 +97,6 @@ class Housekeeping:
 
 
 def _expiry(login: int, grant: int) -> Request:
-    """Ask for the end of a grant; its request id lies outside of the callers' alphabet."""
+    """Ask for the end of a grant."""
     command = ExpireCredit(login=login, grant=grant)
-    return Request(command=command, request_id=f"~expiry/bal_{grant}", caller=SYSTEM)
+    return Request(command=command, request_id=expiry_of(grant), caller=SYSTEM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -151,6 +151,10 @@ class BookDeal(Command, frozen=True, kw_only=True):
     time: datetime | None = None
 
 
+EXPIRY: Final = "~expiry/bal_"
+"""Begins the request id of a grant's expiry."""
+
+
 class ExpireCredit(Command, frozen=True, kw_only=True):
     """Take out what is left of a grant whose last server day has closed."""
 
@@ -292,6 +296,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     caller: Caller = SYSTEM
     dry_run: bool = False
+
+
+def expiry_of(grant: int) -> str:
+    """Name the request by which a grant expires, once; no caller can use such an id."""
+    return f"{EXPIRY}{grant}"
 
 
 def limited_key(request: Request) -> str | None:

@@ -25,6 +25,7 @@ from ledger.commands import (
     Reverse,
     Transfer,
     Withdraw,
+    expiry_of,
 )
 from ledger.events import SCHEMA, Deal, Event, GrantChange, MoneyMoved
 from ledger.figures import Worth
@@ -399,12 +400,12 @@ def _reversal(book: Book, request: Request, leg: MoneyMoved, number: int) -> Mon
 def _given_back(book: Book, leg: MoneyMoved) -> tuple[GrantChange, ...]:
     """Put credit back into the grants that it was taken from, where their server day is still open.
 
-    A grant that has expired does not come back: it expires once.
+    A grant that has expired does not come back, though a new clock may open its day again: it expires once.
     """
     close = book.definitions.clock.latest_close(book.moment.recorded_at)
-    expired = leg.corrects if leg.kind == "credit" else None
     back = [GrantChange(used.grant, used.expires_at, -used.amount) for used in leg.grants]
-    return tuple(change for change in back if change.expires_at >= close and change.grant != expired)
+    open_days = (change for change in back if change.expires_at >= close)
+    return tuple(change for change in open_days if expiry_of(change.grant) not in book.requests)
 
 
 def _used_up(account: Account, credit: int, *, first: int | None = None) -> tuple[GrantChange, ...]:

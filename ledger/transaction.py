@@ -21,9 +21,9 @@ from ledger.account import Account
 from ledger.book import Book, Head, Moment, Operation, ReferenceKey, moment_after, moment_of
 from ledger.clock import DayWindow
 from ledger.codec import read_event
-from ledger.commands import Request, StartSimulation, limited_key, logins_of
+from ledger.commands import Request, StartSimulation, expiry_of, limited_key, logins_of
 from ledger.definitions import Definitions
-from ledger.events import Event
+from ledger.events import Event, MoneyMoved
 from ledger.figures import Figures
 from ledger.memory import Memory
 from ledger.packing import Packed, RowPacker, int8
@@ -74,6 +74,12 @@ class BatchRead(msgspec.Struct):
         logins = {getattr(event, "login", None) for operation in found for event in operation}
         return [login for login in logins if login is not None and login not in self.accounts]
 
+    def expiries_met(self) -> list[str]:
+        """Name the requests by which the grants expire whose credit the found operations moved."""
+        found = (event for operation in self.operations.values() for event in operation)
+        changes = (change for event in found if isinstance(event, MoneyMoved) for change in event.grants)
+        return [expiry_of(change.grant) for change in changes]
+
 
 class Reads(Protocol):
     """What the writer needs of the read side before it decides."""
@@ -88,8 +94,8 @@ class Reads(Protocol):
         """Name the statement that reads what these requests' decisions look at, and its parameters."""
         ...
 
-    def reading_accounts(self, logins: Sequence[int]) -> dict[str, Packed]:
-        """Give the parameters of the statement `read_accounts`."""
+    def reading_met(self, logins: Sequence[int], request_ids: Sequence[str]) -> dict[str, Packed]:
+        """Give the parameters of the statement `read_batch`."""
         ...
 
     def load(self, rows: Iterable[tuple[Any, ...]], read: BatchRead | None = None) -> BatchRead:
@@ -336,8 +342,9 @@ class Transaction:
         name, params = self._views.reading(requests)
         _, _, found = await wire.run(*_BEGINNING, (self._reads[name], params))
         read = self._views.load(wire.rows(found))
-        if met := read.logins_met():
-            [found] = await wire.run((self._reads["read_accounts"], self._views.reading_accounts(met)))
+        met, expiries = read.logins_met(), read.expiries_met()
+        if met or expiries:
+            [found] = await wire.run((self._reads["read_batch"], self._views.reading_met(met, expiries)))
             self._views.load(wire.rows(found), read)
         return read
 

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 
 from ledger import account as accounts
 from ledger.account import Account
+from ledger.commands import EXPIRY
 from ledger.definitions import Group
 from ledger.events import AccountOpened, AccountUpdated, Event
 from ledger.figures import NO_POSITIONS, Figures, Worth
@@ -154,8 +155,8 @@ def view_of(events: Iterable[Event]) -> AccountView:
 
 
 async def expired_grants(connection: AsyncConnection[Any], close: datetime) -> list[tuple[int, int]]:
-    """Name login and grant of all credit whose last server day ended at `close` or before."""
-    rows = await (await connection.execute(_EXPIRED, {"close": close})).fetchall()
+    """Name login and grant of all credit that is to expire: its last server day ended by `close`."""
+    rows = await (await connection.execute(_EXPIRED, {"close": close, "expiry": EXPIRY})).fetchall()
     return [(login, grant) for login, grant in rows]
 
 
@@ -165,7 +166,10 @@ _ANY = "SELECT 1 FROM accounts LIMIT 1"
 _GROUP_OF = "SELECT group_name FROM accounts WHERE login = %s"
 _EXPIRED = """
 SELECT login, (g ->> 0)::bigint FROM accounts, jsonb_array_elements(grants::jsonb) AS g
-WHERE grants_expire_at < %(close)s AND (g ->> 1)::timestamptz < %(close)s ORDER BY login, 2
+WHERE grants_expire_at < %(close)s AND (g ->> 1)::timestamptz < %(close)s
+    -- A grant expires once. OFFSET 0: looked up for what is due, however many the planner takes it for.
+    AND NOT EXISTS (SELECT FROM requests WHERE request_id = %(expiry)s || (g ->> 0) OFFSET 0)
+ORDER BY login, 2
 """
 
 

@@ -86,7 +86,6 @@ class BatchViews:
 
     read_sqls: ClassVar[dict[str, str]] = {
         "read_batch": sql("read_batch"),
-        "read_accounts": sql("read_accounts"),
         "read_batch_and_figures": f"{sql('read_batch')}UNION ALL\n{with_fed_at('read_figures')}",
         "read_batch_and_more": "UNION ALL\n".join(
             (sql("read_batch"), with_fed_at("read_figures"), sql("read_batch_more"))
@@ -132,10 +131,8 @@ class BatchViews:
         Most batches only touch accounts: the idle branches of the long statement are not free.
         """
         commands = [request.command for request in requests]
-        params = {
-            "logins": int8_array([login for command in commands for login in logins_of(command)]),
-            "request_ids": text_array([request.request_id for request in requests]),
-        }
+        logins = [login for command in commands for login in logins_of(command)]
+        params = self.reading_met(logins, [request.request_id for request in requests])
         if not any(map(_looks_further, requests)):
             takes = any(map(_takes_money, commands))
             return "read_batch_and_figures" if takes else "read_batch", params
@@ -159,8 +156,12 @@ class BatchViews:
             _LOADERS[row[0]](read, row)
         return read
 
+    def reading_met(self, logins: Sequence[int], request_ids: Sequence[str]) -> dict[str, Packed]:
+        """Give the parameters of a read of accounts, and of the operations that requests caused."""
+        return {"logins": int8_array(logins), "request_ids": text_array(request_ids)}
+
     def reading_accounts(self, logins: Sequence[int]) -> dict[str, Packed]:
-        """Give the parameters of the statement that reads accounts."""
+        """Give the parameters of the statement that reads accounts alone."""
         return {"logins": int8_array(logins)}
 
     def append_params(self, book: Book, before: dict[int, Account], *, table: int = 0) -> dict[str, Packed]:

@@ -1,4 +1,4 @@
--- The accounts of first operations that a batch met again: who may be told of them goes by their group.
+-- Accounts as they stand, before a rebuild goes on.
 SELECT 1::smallint, login, version, balance, credit, balance_before_day, balance_before_month,
     balance_day - date '2000-01-01', balance_month - date '2000-01-01', digits, enable::int,
     group_name, currency, grants, NULL

@@ -13,8 +13,9 @@ from api import housekeeping
 from api.database import Database
 from api.housekeeping import Housekeeping
 from ledger.refusals import Refusal
+from projections import rebuild
 from tests.drive import Clock, settled
-from tests.make import at, credit, define_group, only, open_account
+from tests.make import at, cents, credit, define_group, define_server, only, open_account, reverse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,3 +96,52 @@ async def test_that_nothing_can_be_looked_for_is_said_once(
         await chores.stop()
     said = [record for record in caplog.records if record.name == "fundledger.housekeeping"]
     assert ["waits for the database" in record.getMessage() for record in said] == [True]
+
+
+async def test_a_grant_that_has_expired_stays_closed_under_a_clock_that_opens_its_day_again(
+    ledger: LedgerUnderTest,
+) -> None:
+    clock = Clock(at("2026-11-18 20:00"))
+    async with ledger.desk(clock=clock) as desk, keeping(ledger, desk) as chores:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        await desk.book(credit(50, expires_at=at("2026-11-18 23:30")))
+        [out] = await desk.book(credit(-20))
+        clock.now = at("2026-11-19 00:00")
+        assert (await expired(chores)).credit_change == cents(-30)
+        clock.now = at("2026-11-19 09:00")
+        await desk.book(define_server("America/New_York", "17:00", "mon-fri", "USD"))
+        back = only(await desk.book(reverse(out.operation)))
+        assert (back.credit, back.grants) == (cents(20), ())
+        assert ledger.rows("SELECT credit, grants FROM accounts") == [(cents(20), None)]
+        clock.now = at("2026-11-19 22:00")
+        assert await chores.sweep() == []
+    assert list(rebuild.verify(ledger.database_url, ledger.name)) == []
+
+
+async def test_a_grant_that_was_used_up_opens_again_and_expires(ledger: LedgerUnderTest) -> None:
+    clock = Clock(at("2026-11-18 20:00"))
+    async with ledger.desk(clock=clock) as desk, keeping(ledger, desk) as chores:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        [given] = await desk.book(credit(50, expires_at=at("2026-11-18 23:30")))
+        [out] = await desk.book(credit(-50))
+        await desk.book(reverse(out.operation))
+        clock.now = at("2026-11-19 00:00")
+        expiry = await expired(chores)
+        assert (expiry.corrects, expiry.credit_change) == (given.operation, cents(-50))
+
+
+async def test_a_grant_that_an_earlier_version_opened_after_its_expiry_stays_as_it_was_booked(
+    ledger: LedgerUnderTest,
+) -> None:
+    clock = Clock(at("2026-11-18 20:00"))
+    async with ledger.desk(clock=clock) as desk, keeping(ledger, desk) as chores:
+        await desk.book(define_group())
+        await desk.book(open_account(1001))
+        await desk.book(credit(50, expires_at=at("2026-11-18 23:30")))
+        [grants] = ledger.rows("SELECT grants, grants_expire_at FROM accounts")
+        clock.now = at("2026-11-19 00:00")
+        await expired(chores)
+        ledger.rows("UPDATE accounts SET credit = 5000, grants = %s, grants_expire_at = %s", *grants)
+        assert await chores.sweep() == []

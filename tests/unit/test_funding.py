@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger.book import Book
-from ledger.commands import Command, ExpireCredit
+from ledger.commands import Command, ExpireCredit, expiry_of
 from ledger.events import Event, GrantChange, MoneyMoved
 from ledger.funding import ADJUST_KINDS, BALANCE_MAX
 from ledger.money import AMOUNT_MAX
@@ -504,11 +504,20 @@ def test_credit_that_comes_back_after_its_grants_day_stays() -> None:
 
 def test_credit_whose_expiry_is_reversed_comes_back_without_expiry() -> None:
     book = given(credited(50, expires_at=at("2026-11-20 23:00")), now=at("2026-11-21 00:00:01"))
-    expiry = booked(book, ExpireCredit(login=1001, grant=4))
+    expiry = booked(book, ExpireCredit(login=1001, grant=4), request_id=expiry_of(4))
     when(book, define_server("America/New_York", "17:00"))  # by which the grant's day is open again
     assert booked(book, reverse(expiry.operation)).grants == ()
     assert (holds(book), book.accounts[1001].grants) == ((0, cents(50)), ())
     refused(book, ExpireCredit(login=1001, grant=4), "grant_not_open")
+
+
+def test_credit_that_comes_back_after_its_grant_has_expired_stays_though_a_new_clock_opens_the_day() -> None:
+    late = at("2026-11-20 23:00")
+    book = given(credited(50, expires_at=late), credit_out(20, (4, late, 20)), now=at("2026-11-21 00:00:01"))
+    booked(book, ExpireCredit(login=1001, grant=4), request_id=expiry_of(4))
+    when(book, define_server("America/New_York", "17:00"))
+    assert booked(book, reverse(5)).grants == ()
+    assert (book.accounts[1001].credit, book.accounts[1001].grants) == (cents(20), ())
 
 
 def test_a_disabled_account_can_be_reversed() -> None:
