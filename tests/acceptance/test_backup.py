@@ -177,9 +177,9 @@ class Disaster:
             self.key = service.key()
             with closing(Books(service, self.key)) as books:
                 self._live(books)
-        transaction = machine.shell(NAME_IT, OPERATION=str(self.operation))
+        self.transaction = machine.shell(NAME_IT, OPERATION=str(self.operation))
         machine.shell("pg_ctl stop -m fast")
-        machine.shell(RESTORE, XID=transaction)
+        machine.shell(RESTORE, XID=self.transaction)
 
     def _live(self, books: Books) -> None:
         books.open()
@@ -254,6 +254,16 @@ def test_a_ledger_restored_to_an_operation_ends_with_its_transaction_and_verifie
     done = disaster.verified()
     assert (done.code, done.output.splitlines()[0]) == (0, WHOLE), done.output + done.errors
     assert disaster.head(disaster.machine.restored_port) == disaster.operation + len(LOGINS) - 1
+
+
+def test_the_transaction_is_named_too_where_nothing_was_written_since_the_last_file_was_archived(
+    disaster: Disaster,
+) -> None:
+    live = disaster.machine
+    live.shell("pg_ctl start")
+    named = [live.shell(NAME_IT, OPERATION=str(disaster.operation)) for _ in ("written", "at rest")]
+    live.shell("pg_ctl stop -m fast")
+    assert named == [disaster.transaction] * 2
 
 
 def test_it_serves_that_operation_s_figures_to_the_cent_and_seals_nothing_yet(
