@@ -51,7 +51,7 @@ def commands() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-PLACES, ARCHIVE, BACK_UP, NAME_IT, RESTORE, CHECK, PUT_AWAY = commands()
+PLACES, ARCHIVE, BACK_UP, NAME_IT, RESTORE, CHECK, KEEP_HISTORY, PUT_AWAY = commands()
 
 
 class Machine:
@@ -62,15 +62,16 @@ class Machine:
         self.port, self.restored_port = free_port(), free_port()
         self.keys = scratch / "keys"
         self.keys.mkdir()
+        self._live, self._restored = "data", "restored"
 
     @property
     def places(self) -> dict[str, str]:
         """What the variables of the first block are here."""
         server = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres"}
         seen = self._shell.seen
-        database = {"PGDATABASE": "fundledger", "PGDATA": f"{seen}/data", "LEDGER": "main"}
+        database = {"PGDATABASE": "fundledger", "PGDATA": f"{seen}/{self._live}", "LEDGER": "main"}
         backups = {"BACKUPS": f"{seen}/backups", "BASE": f"{seen}/backups/base-1"}
-        restored = {"RESTORED": f"{seen}/restored", "RESTORED_PORT": str(self.restored_port)}
+        restored = {"RESTORED": f"{seen}/{self._restored}", "RESTORED_PORT": str(self.restored_port)}
         return {**server, **database, **backups, **restored, "OPERATION": "0", "KEYS": str(self.keys)}
 
     def url(self, port: int) -> str:
@@ -87,9 +88,15 @@ class Machine:
 
     def end(self) -> None:
         """End its servers, whichever run."""
-        for place in ("data", "restored"):
-            if (self._shell.home / place / "postmaster.pid").exists():
-                self.shell(f"pg_ctl stop -m immediate -D {self._shell.seen}/{place}")
+        for running in self._shell.home.glob("*/postmaster.pid"):
+            self.shell(f"pg_ctl stop -m immediate -D {self._shell.seen}/{running.parent.name}")
+
+    def put_in_place(self) -> None:
+        """Put the restored server in the place of the old one, which has been stopped."""
+        self.shell('pg_ctl stop -m fast -D "$RESTORED"')
+        self.shell(KEEP_HISTORY)
+        self._live, self._restored = self._restored, f"{self._restored}-again"
+        self.shell("pg_ctl start")
 
     def shell(self, command: str, **variables: str) -> str:
         """Run commands as the account; give the last line that they printed."""
@@ -178,6 +185,7 @@ class Disaster:
             with closing(Books(service, self.key)) as books:
                 self._live(books)
         self.transaction = machine.shell(NAME_IT, OPERATION=str(self.operation))
+        self.transaction_lost = machine.shell(NAME_IT, OPERATION=str(self.lost))
         machine.shell("pg_ctl stop -m fast")
         machine.shell(RESTORE, XID=self.transaction)
 
@@ -190,9 +198,10 @@ class Disaster:
         self.figures = books.figures()
         self._keep(books, self.kept_earlier)
         for number in range(3):
-            books.deposit(f"lost-{number}", (7, 7, 7))
+            self.lost = books.deposit(f"lost-{number}", (7, 7, 7))
         assert books.figures() != self.figures
         self._keep(books, self.kept)
+        self.log_lost = self.log(self.machine.port)
 
     def _keep(self, books: Books, file: Path) -> None:
         """Keep a checkpoint over the whole log, as the auditor does."""
@@ -205,6 +214,10 @@ class Disaster:
         [[last]] = rows(self.machine.url(port), "SELECT max(notification_id) FROM ledger_events")
         assert isinstance(last, int)
         return last
+
+    def log(self, port: int) -> list[tuple[Any, ...]]:
+        """Give every event."""
+        return rows(self.machine.url(port), "SELECT * FROM ledger_events ORDER BY notification_id")
 
     def verified(self, *words: str) -> Ran:
         """Verify the restored ledger by the document's command, with more words."""
@@ -290,6 +303,22 @@ def test_a_fork_after_a_restore_is_reported_by_the_checkpoint_that_was_kept(disa
     assert done.code == 1
     assert f"positions {first} to {kept.size}; the checkpoint {disaster.kept} does not agree" in done.output
     assert disaster.verified().code == 0
+
+
+def test_going_back_once_more_from_the_same_base_backup_keeps_to_its_own_history_and_goes_on_archiving(
+    disaster: Disaster,
+) -> None:
+    machine = disaster.machine
+    machine.put_in_place()
+    machine.shell(NAME_IT, OPERATION=str(disaster.operation))  # it waits for its WAL to be archived
+    machine.shell("pg_ctl stop -m fast")
+    machine.shell(RESTORE, XID=disaster.transaction_lost)
+    assert disaster.verified().code == 0
+    assert disaster.log(machine.restored_port) == disaster.log_lost
+    machine.put_in_place()
+    assert machine.shell(NAME_IT, OPERATION=str(disaster.lost)) == disaster.transaction_lost
+    asked = "SELECT timeline_id, failed_count FROM pg_control_checkpoint(), pg_stat_archiver"
+    assert rows(machine.url(machine.port), asked) == [(3, 0)]
 
 
 def proves(told: dict[str, Any], old_root: bytes) -> bool:
