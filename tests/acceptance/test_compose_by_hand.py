@@ -272,6 +272,29 @@ def test_the_page_s_commands_make_the_logins_of_a_set_up_without_containers(stac
     assert stack.run("fundledger", "keys", "list", variables=there | {"PGPASSWORD": done.last_line}).code == 0
 
 
+def test_a_login_s_password_is_changed_as_the_page_says_and_only_the_service_is_made_anew(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = OPERATIONS.split("\n## Rotate keys\n", 1)[1].split("\n## ", 1)[0]
+    [block] = re.findall(r"^```sh\n(docker compose .*?)^```", section, re.MULTILINE | re.DOTALL)
+    change, start = block.splitlines()
+    assert start == "docker compose up --detach --no-deps fundledger"
+    run = "docker compose run --rm --no-deps postgres "
+    assert change.startswith(run)
+    monkeypatch.setitem(PASSWORDS, "APP_PASSWORD", "four")
+    script = stack.shell.home / "changed.sql"
+    script.write_text((ROOT / "docs" / "deploy" / "logins.sql").read_text())
+    script.chmod(0o644)
+    here = change.removeprefix(run).replace("-h postgres", f"-h 127.0.0.1 -p {stack.port}")
+    stack.shell.run(
+        here.replace(f"{INIT}logins.sql", f"{stack.shell.seen}/changed.sql"), environment("postgres")
+    )
+    done = stack.run("fundledger", "keys", "list")
+    assert done.code == 0, done.errors
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        stack.connect("fundledger_app", 'three "3" \\')
+
+
 RANDOM = "import secrets; print(secrets.token_hex(16))"
 PROGRAMS_HERE = f"""
 fundledger() {{ {shlex.join(FUNDLEDGER)} "$@"; }}
