@@ -252,6 +252,10 @@ def test_under_systemd_the_service_writes_where_it_may_and_gains_no_power() -> N
     assert (service["User"], service["CapabilityBoundingSet"]) == ("fundledger", "")
 
 
+def test_the_page_looks_for_the_witness_where_the_unit_keeps_it() -> None:
+    assert f"\nKEYS=/var/lib/{unit()['Service']['StateDirectory']}\n" in OPERATIONS
+
+
 def test_the_settings_of_the_unit_are_settings() -> None:
     lines = (DEPLOY / "environment").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
