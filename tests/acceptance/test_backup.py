@@ -51,7 +51,7 @@ def commands() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-PLACES, ARCHIVE, BACK_UP, NAME_IT, RESTORE, CHECK, KEEP_HISTORY, PUT_AWAY = commands()
+PLACES, ARCHIVE, BACK_UP, PRUNE, NAME_IT, RESTORE, CHECK, KEEP_HISTORY, PUT_AWAY = commands()
 
 
 class Machine:
@@ -90,6 +90,11 @@ class Machine:
         """End its servers, whichever run."""
         for running in self._shell.home.glob("*/postmaster.pid"):
             self.shell(f"pg_ctl stop -m immediate -D {self._shell.seen}/{running.parent.name}")
+
+    def archived(self) -> dict[str, int]:
+        """Give the archived segments of WAL by name, with their sizes."""
+        archive = self._shell.home / "backups" / "wal"
+        return {file.name: file.stat().st_size for file in archive.glob(f"{'?' * 24}.gz")}
 
     def put_in_place(self) -> None:
         """Put the restored server in the place of the old one, which has been stopped."""
@@ -193,6 +198,8 @@ class Disaster:
         books.open()
         books.deposit("before", (0.1, 0.2, 3000))
         self.machine.shell(BACK_UP)
+        self.archived_before = self.machine.archived()
+        self.machine.shell(PRUNE)
         books.deposit("more", (10.01, 20.02, 30.03))
         self.operation = books.deposit("named", (1, 2, 3))
         self.figures = books.figures()
@@ -267,6 +274,15 @@ def test_a_ledger_restored_to_an_operation_ends_with_its_transaction_and_verifie
     done = disaster.verified()
     assert (done.code, done.output.splitlines()[0]) == (0, WHOLE), done.output + done.errors
     assert disaster.head(disaster.machine.restored_port) == disaster.operation + len(LOGINS) - 1
+
+
+def test_what_was_archived_before_the_base_backup_is_pruned_and_what_remains_is_small(
+    disaster: Disaster,
+) -> None:
+    archived = disaster.machine.archived()
+    assert min(disaster.archived_before) == "000000010000000000000001.gz"
+    assert min(archived) == "000000010000000000000002.gz"
+    assert max(archived.values()) < 2**24 / 5
 
 
 def test_the_transaction_is_named_too_where_nothing_was_written_since_the_last_file_was_archived(
