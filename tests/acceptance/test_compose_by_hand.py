@@ -217,6 +217,16 @@ def test_a_key_is_made_as_the_file_says_and_money_is_booked_with_it(stack: Stack
         assert booked.status_code == 201, booked.text
 
 
+def test_the_ledger_is_checked_and_made_anew_as_the_page_says_by_its_owner(stack: Stack) -> None:
+    section = OPERATIONS.split("\n## Check and rebuild\n", 1)[1].split("\n## ", 1)[0]
+    commands = re.findall(r"^docker compose run --rm --no-deps migrate (.*)$", section, re.MULTILINE)
+    assert commands == ["verify", "rebuild"]
+    for words in map(shlex.split, commands):
+        done = stack.run("migrate", *words)
+        assert done.code == 0, done.errors
+        assert stack.run("fundledger", *words).code == 1, "its login owns nothing"
+
+
 def test_prometheus_finds_what_it_scrapes_where_the_service_serves(stack: Stack) -> None:
     mounted = {inside: outside for outside, inside, *_ in _mounts("prometheus")}
     scrape = yaml.safe_load((ROOT / mounted["/etc/prometheus/prometheus.yml"]).read_text())

@@ -232,6 +232,14 @@ def unit() -> ConfigParser:
     return found
 
 
+ENVIRONMENT = (DEPLOY / "environment").read_text(encoding="utf-8").splitlines()
+
+
+def given() -> dict[str, str]:
+    """Give the settings that stand in the environment file."""
+    return dict(line.split("=", 1) for line in ENVIRONMENT if line and not line.startswith("#"))
+
+
 def test_under_systemd_the_service_alone_is_told_to_stop_and_has_time_to_drain() -> None:
     service = unit()["Service"]
     assert service["ExecStart"].endswith("/fundledger serve")
@@ -247,7 +255,7 @@ def test_under_systemd_wrong_settings_are_not_tried_again(capsys: pytest.Capture
 
 def test_under_systemd_the_service_writes_where_it_may_and_gains_no_power() -> None:
     service = unit()["Service"]
-    assert service["Environment"] == f"FUNDLEDGER_SEAL_KEY=/var/lib/{service['StateDirectory']}/seal-key.pem"
+    assert given()["FUNDLEDGER_SEAL_KEY"] == f"/var/lib/{service['StateDirectory']}/seal-key.pem"
     assert (service["ProtectSystem"], service["NoNewPrivileges"]) == ("strict", "yes")
     assert (service["User"], service["CapabilityBoundingSet"]) == ("fundledger", "")
 
@@ -256,13 +264,13 @@ def test_the_page_looks_for_the_witness_where_the_unit_keeps_it() -> None:
     assert f"\nKEYS=/var/lib/{unit()['Service']['StateDirectory']}\n" in OPERATIONS
 
 
-def test_the_settings_of_the_unit_are_settings() -> None:
-    lines = (DEPLOY / "environment").read_text().splitlines()
-    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    settled = settle({}, given | {"FUNDLEDGER_SEAL_KEY": "/var/lib/fundledger/seal-key.pem"}).settings
+def test_commands_that_read_the_unit_s_settings_have_all_that_the_service_has() -> None:
+    assert "Environment" not in unit()["Service"]
+    settled = settle({}, given()).settings
+    assert settled.seal_key is not None
     assert settled.database_url is not None
     assert settled.database_url.startswith("postgresql://fundledger_app@")
-    offered = {line[2:].partition("=")[0] for line in lines if line.startswith("# FUNDLEDGER_")}
+    offered = {line[2:].partition("=")[0] for line in ENVIRONMENT if line.startswith("# FUNDLEDGER_")}
     assert offered == {"FUNDLEDGER_DATA"}
 
 
