@@ -20,7 +20,7 @@ from api.database import Database
 from api.embedded import EmbeddedPostgres
 from api.keys import make_key
 from api.scopes import ROLES
-from bench.process import family
+from bench.process import end_when_told, family
 from ledger.commands import Command, CreateKey, DefineGroup, Deposit, OpenAccount, Request
 from ledger.money import Amount, parse_amount
 from ledger.writer import BULK_MAX, GroupCommit
@@ -137,6 +137,7 @@ def ground() -> Iterator[Ground]:
     directory = Path(tempfile.mkdtemp(prefix="fundledger-bench-"))
     directory.chmod(0o755)
     postgres = EmbeddedPostgres(directory / "data")
+    end_when_told()
     try:
         postgres.start()
         postgres.create_database_if_missing()

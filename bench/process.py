@@ -1,11 +1,13 @@
-"""A process as the kernel accounts for it: processor time and memory."""
+"""A process: processor time and memory as the kernel accounts for them, and its end when it is told to."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
@@ -17,6 +19,15 @@ class Memory(msgspec.Struct, frozen=True):
 
     resident: float
     shared_fairly: float
+
+
+class ToldToEnd(KeyboardInterrupt):
+    """SIGTERM came, as `timeout` and a cancelled job send it: what was started ends as by Ctrl-C."""
+
+
+def end_when_told() -> None:
+    """Have SIGTERM raise ToldToEnd, once: `timeout` tells the whole group, so that some are told twice."""
+    signal.signal(signal.SIGTERM, _end)
 
 
 def memory(pid: int) -> Memory:
@@ -50,6 +61,11 @@ def machine_us() -> float:
 def family(pid: int) -> list[int]:
     """Name a process and its children."""
     return [pid, *(child for child in map(int, _numbers()) if _parent(child) == pid)]
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    signal.signal(number, lambda *_: None)
+    raise ToldToEnd
 
 
 def _thread_ns(task: Path) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
+import signal
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -17,14 +16,19 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from api.embedded import EmbeddedPostgres
+from bench.process import ToldToEnd, end_when_told, family
 from projections import install
 from tests.drive import LedgerUnderTest
 from tests.service import day_lasts, scratch_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from execnet import Channel
 
 _numbers = count(1)
+_workers: list[Channel] = []
 _LEDGER = f"test_{os.getpid()}_"
 """Begins the names of ledgers; their roles are the whole server's, which others may test on too."""
 
@@ -41,9 +45,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Forget the settings of whoever runs the tests."""
+    """Forget the settings of whoever runs the tests; end in order when told to."""
+    end_when_told()
     for name in [name for name in os.environ if name.startswith("FUNDLEDGER_")]:
         del os.environ[name]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    """Know those who test for us, if we share the work out."""
+    _workers.append(node.channel)
+
+
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Tell them, too, and let them end what they have begun: they are killed ten seconds after this."""
+    if _workers and excinfo.errisinstance(ToldToEnd):
+        for worker in family(os.getpid())[1:]:
+            os.kill(worker, signal.SIGTERM)
+        for channel in _workers:
+            with suppress(EOFError, channel.RemoteError):
+                channel.waitclose()
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +92,13 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if given is not None:
         yield str(given)
         return
-    # Directly under /tmp: PostgreSQL runs under another account when we are root, and must reach it.
-    directory = Path(tempfile.mkdtemp(prefix="fundledger-test-"))
-    server = EmbeddedPostgres(directory / "data", shared_buffers="32MB")
-    server.start()
-    yield server.url(dbname="postgres")
-    server.stop()
-    shutil.rmtree(directory)
+    with scratch_directory() as directory:
+        server = EmbeddedPostgres(directory / "data", shared_buffers="32MB")
+        try:
+            server.start()
+            yield server.url(dbname="postgres")
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.progress import progress_bar
+from bench.process import end_when_told
 from tests.faults import crowd, disk, kills, leaving, paths, rivals, silence, standby, stops, storms
 from tests.faults.outcome import Exercise, Outcome
 from tests.fuzz import exercise as fuzz
@@ -54,6 +55,7 @@ _LINE_EVERY_S = 30.0
 def main(words: Sequence[str] | None = None) -> int:
     """Run what was asked for; exit code 1 means that something is not zero that must be."""
     arguments = _arguments(words)
+    end_when_told()
     for name in [name for name in os.environ if name.startswith("FUNDLEDGER_")]:
         del os.environ[name]
     asked = {name: EXERCISES[name] for name in arguments.only or EXERCISES}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +13,7 @@ import pytest
 
 from tests import soak
 from tests.faults.outcome import Exercise, Outcome, more
+from tests.service import BOUND_S, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +83,19 @@ def test_zeros_where_zeros_belong_are_exit_code_0(
     for words in ("lost", "doubled", "longest gap", "2,000"):
         assert words in said.out
     assert ("other: r7 is lost" in said.out) == (other is losing)
+
+
+def test_a_soak_that_is_told_to_end_leaves_nothing_behind(scratch: Path) -> None:
+    command = [sys.executable, "-m", "tests.soak", "--only", "model"]
+    told = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, cwd=ROOT, env=told, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "python -m tests.model" in process.stderr.readline()  # said once PostgreSQL runs
+        assert list(scratch.iterdir()) != []
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=BOUND_S)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert list(scratch.iterdir()) == []

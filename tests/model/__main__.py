@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 
 from api.embedded import EmbeddedPostgres
+from bench.process import end_when_told
 from tests.model.exercise import LEDGERS, STEPS, again, new_seed, run
 from tests.model.machine import Counted
 from tests.service import scratch_directory
@@ -16,7 +16,7 @@ def main() -> None:
     """Run it once; a failure is made small first, which takes some minutes."""
     arguments = _arguments()
     print(again(arguments.seed, ledgers=arguments.ledgers, steps=arguments.steps), flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or PostgreSQL would be left behind
+    end_when_told()
     with scratch_directory() as scratch:
         server = EmbeddedPostgres(scratch / "data", shared_buffers="64MB")
         server.start()

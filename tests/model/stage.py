@@ -57,7 +57,9 @@ class Stage:
         self._app: Any = None
         self._played: _Played | None = None
         self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="service under the model")
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="service under the model", daemon=True
+        )
         self._socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             self._play,
