@@ -31,6 +31,10 @@ def losing(scratch: Path, *, rounds: int | None = None, until: float | None = No
     return Outcome(rounds=1, acknowledged=10, lost=2, other=("r7 is lost", "r8 is lost"))
 
 
+def idle(scratch: Path, *, rounds: int | None = None, until: float | None = None) -> Outcome:
+    return Outcome()
+
+
 def failing(scratch: Path, *, rounds: int | None = None, until: float | None = None) -> Outcome:
     raise RuntimeError("the server did not start")
 
@@ -71,7 +75,7 @@ def test_what_takes_long_begins_anew_with_an_empty_ledger(monkeypatch: pytest.Mo
     assert len({scratch for _, scratch in seen}) == 3
 
 
-@pytest.mark.parametrize(("other", "code"), [(clean, 0), (losing, 1), (failing, 1)])
+@pytest.mark.parametrize(("other", "code"), [(clean, 0), (losing, 1), (failing, 1), (idle, 1)])
 def test_zeros_where_zeros_belong_are_exit_code_0(
     other: Exercise, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +87,7 @@ def test_zeros_where_zeros_belong_are_exit_code_0(
     for words in ("lost", "doubled", "longest gap", "2,000"):
         assert words in said.out
     assert ("other: r7 is lost" in said.out) == (other is losing)
+    assert ("other: 0 rounds, 0 acknowledged, NOT AS IT MUST BE" in said.err) == (other in {failing, idle})
 
 
 def test_a_soak_that_is_told_to_end_leaves_nothing_behind(scratch: Path) -> None:
