@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -19,14 +20,20 @@ from bench.sample import Waits
 HANG_S: Final = 60
 ONE_BY_ONE: Final = f"""
 \\set login random({LOGIN_FIRST}, {LOGIN_FIRST + LOGINS - 1})
-SELECT book_deposit(gen_random_uuid()::text, :login, 12550)
+\\set turn :turn + 1
+\\set number (:run * 1000 + :client_id) * 10000000 + :turn
+SELECT book_deposit('bench-' || :number, :login, 12550)
 """
+"""Request ids are of the kind that the writer is given: each client's follow each other, new in every run."""
+
 PLAIN_INSERT: Final = """
 INSERT INTO plain_log (notification_id, originator_id, originator_version, topic, state, leaf_hash)
 VALUES (nextval('plain_position'), 'account:1001', currval('plain_position'), 'money-moved', {state}, {leaf})
 """
 STATE: Final = b'{"type":"money-moved",' + b'"amount":12550,' * 22 + b'"balance":0}'
 LEAF: Final = bytes(range(32))
+
+_runs = count(1)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -72,9 +79,10 @@ def run(ledger: Ledger, script: str, *, clients: int, seconds: float) -> Committ
 
 def _pgbench(ledger: Ledger, file: Path, *, clients: int, seconds: int) -> str:
     arguments = ("-n", "-M", "prepared", "-c", clients, "-j", min(clients, 2), "-T", seconds)
+    variables = ("-D", f"run={next(_runs)}", "-D", "turn=0")
     logging = ("-l", "--log-prefix", file.with_name("times"), "-f", file)
     done = subprocess.run(
-        [str(word) for word in (program("pgbench"), *arguments, *logging)],
+        [str(word) for word in (program("pgbench"), *arguments, *variables, *logging)],
         check=False,
         capture_output=True,
         text=True,
