@@ -167,8 +167,8 @@ async def check_login(connection: AsyncConnection[Any], login: int, access: Acce
 
 
 def check_scope(events: Sequence[Event], key: Key) -> None:
-    """Refuse what an operation defined to a key that may not read it by its own route."""
-    if (scope := DEFINITIONS.get(type(events[0]))) is not None:
+    """Refuse what an operation of another's defined to a key that may not read it by its own route."""
+    if (scope := DEFINITIONS.get(type(events[0]))) is not None and events[0].key_id != key.key_id:
         key.need(scope)
 
 

@@ -46,7 +46,8 @@ class Housekeeping:
         self._writer = writer
         self._now = now
         self._keeper = keeper
-        self._waits = False
+        self._waits: str | None = None
+        """What it waits for, as it was last said."""
         self._skew = Skew()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,11 +69,12 @@ class Housekeeping:
                 if self._keeper is not None:
                     await asyncio.to_thread(self._keeper.ensure_running)
                 await self.sweep()
-                self._waits = False
+                self._waits = None
             except (*AWAY, Refusal) as error:
-                if not self._waits:
+                reason = error.code if isinstance(error, Refusal) else type(error).__name__
+                if reason != self._waits:
                     log.warning("housekeeping waits for the database: %s", error)
-                self._waits = True
+                self._waits = reason
             except EmbeddedPostgresError as error:  # such as a disk without room: it may have some soon
                 log.error("%s", error)
                 await asyncio.sleep(RESTART_PAUSE_S)

@@ -293,7 +293,8 @@ class Transaction:
     ) -> list[list[Outcome]]:
         requests = _requests(batch)
         read = await self._read(requests)
-        self._undisturbed = read.position == self._standing.end.position and not read.requests
+        repeated = any(request.request_id in read.requests for request in requests)
+        self._undisturbed = read.position == self._standing.end.position and not repeated
         if read.definitions_position != self.definitions.position:
             anew = await self._views.load_definitions(connection)
             self._standing = msgspec.structs.replace(self._standing, definitions=anew)

@@ -62,7 +62,7 @@ ON_THE_DATABASE: Final = (
     ("translate host name", "check the host in --database-url"),
     ("refused", "start PostgreSQL there, or check host and port in --database-url"),
     ("no such file", "start PostgreSQL there, or check host and port in --database-url"),
-    ("lock timeout", "somebody reads or verifies the ledger for long: run it again when that is over"),
+    ("lock timeout", "somebody reads the ledger for long: run it again when that is over"),
     ("timeout", "check the way to that host, and its firewall"),
     ("timed out", "check the way to that host, and its firewall"),
     ("too many", "end other connections, or raise max_connections of that server"),

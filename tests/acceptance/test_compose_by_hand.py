@@ -226,12 +226,21 @@ def test_a_key_is_made_as_the_file_says_and_money_is_booked_with_it(stack: Stack
 
 def test_the_ledger_is_checked_and_made_anew_as_the_page_says_by_its_owner(stack: Stack) -> None:
     section = OPERATIONS.split("\n## Check and rebuild\n", 1)[1].split("\n## ", 1)[0]
-    commands = re.findall(r"^docker compose run --rm --no-deps migrate (.*)$", section, re.MULTILINE)
-    assert commands == ["verify", "rebuild"]
-    for words in map(shlex.split, commands):
-        done = stack.run("migrate", *words)
-        assert done.code == 0, done.errors
-        assert stack.run("fundledger", *words).code == 1, "its login owns nothing"
+    [block] = re.findall(r"^```sh\n(\. \./\.env.*?)^```", section, re.MULTILINE | re.DOTALL)
+    _, password, verify, again = block.splitlines()
+    assert password == "export PGPASSWORD=$MIGRATOR_PASSWORD"
+    as_owner = "docker compose run --rm --no-deps -e PGPASSWORD fundledger "
+    assert verify.startswith(as_owner)
+    here = verify.removeprefix(as_owner).replace("@postgres/", f"@127.0.0.1:{stack.port}/")
+    there = stack.variables("fundledger") | {"PGPASSWORD": PASSWORDS["MIGRATOR_PASSWORD"]}
+    done = stack.run("fundledger", *shlex.split(here), variables=there)
+    assert done.code == 0, done.errors
+    assert "not checked" not in done.output + done.errors, "its signatures are"
+    migrate = "docker compose run --rm --no-deps migrate "
+    assert again == f"{migrate}rebuild"
+    for words in ("verify", "rebuild"):
+        assert stack.run("migrate", words).code == 0
+        assert stack.run("fundledger", words).code == 1, "its login owns nothing"
 
 
 def test_prometheus_finds_what_it_scrapes_where_the_service_serves(stack: Stack) -> None:

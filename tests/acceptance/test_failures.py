@@ -101,7 +101,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("import TMP/no.csv --database-url URL", "no.csv: No such file", "check the path"),
         ("import TMP/file --results TMP/file --database-url URL", "over", "give another --results"),
         ("export TMP/no/log.jsonl --database-url URL", "No such file", "check the path"),
-        ("seal-key show --seal-key TMP/none --database-url URL", "no seal key here", "see --seal-key"),
+        ("seal-key show --seal-key TMP/none --database-url URL", "no seal key at", "check --seal-key"),
         ("verify --offline TMP/file --checkpoint TMP/bytes", "signed note", "give the text that GET"),
         ("verify --checkpoint TMP/none --database-url URL", "none: No such file", "check the path"),
     ],
@@ -144,9 +144,9 @@ def test_a_rebuild_that_is_held_up_by_a_reader_says_so(
 ) -> None:
     monkeypatch.setattr("projections.schema.LOCK_TRIES", 1)
     with psycopg.connect(database_url) as reader:
-        reader.execute("LOCK TABLE ledger_main.groups IN ACCESS SHARE MODE")  # as `verify` does
+        reader.execute("LOCK TABLE ledger_main.groups IN ACCESS SHARE MODE")
         errors = told(capsys, "rebuild", *books.where)
-    assert "lock timeout; somebody reads or verifies the ledger for long: run it again" in errors
+    assert "lock timeout; somebody reads the ledger for long: run it again" in errors
 
 
 def test_a_port_that_is_taken_is_named(books: Service, capsys: pytest.CaptureFixture[str]) -> None:

@@ -293,8 +293,9 @@ class TestDefinitions:
         what: str,
     ) -> None:
         sent, opening = new_id(), {"group": "standard"}
-        writer = Caller(served, make_a_key(shared_url, f"{what}:write"))
+        writer = Caller(served, make_a_key(shared_url, f"{what}:write", "history:read"))
         first = writer.put(path, body, request_id=sent)
+        assert writer.get(f"/requests/{sent}")["operationId"] == first["operationId"]
         again = writer.put(path, body, request_id=sent)
         assert (again.said, again["operation"]) == ((409, "request_applied"), first.body)
         opener = Caller(served, make_a_key(shared_url, "users:write"))
