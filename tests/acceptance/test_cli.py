@@ -183,7 +183,7 @@ class TestServe:
         self, database_url: str, tmp_path: Path
     ) -> None:
         service = Service(("--database-url", database_url), tmp_path / "log", ledger="unmigrated")
-        failed(service.run("serve", "--port", "0"), "run `fundledger migrate --database-url URL")
+        failed(service.run("serve", "--port", "0"), "make it by `fundledger migrate --database-url URL")
         assert service.command("migrate").code == 0
         try:
             service.start()
@@ -414,7 +414,8 @@ class TestLedgers:
     ) -> None:
         service = Service(("--database-url", database_url), tmp_path / "log", ledger="nosuch")
         failed(
-            service.run(*words.split()), "run `fundledger migrate --database-url URL --ledger nosuch` first"
+            service.run(*words.split()),
+            "check --ledger, or make it by `fundledger migrate --database-url URL --ledger nosuch`",
         )
 
 
