@@ -13,8 +13,6 @@ from psycopg import AsyncConnection
 from api import answers
 from api.answers import Body, money, money_again
 from api.bodies import Instant, Login, day, instant
-from api.keys import Key
-from api.scopes import DEFINITIONS
 from ledger.commands import Access
 from ledger.events import Event, KeyCreated, KeyRevoked, MoneyMoved, encode, operation_id
 from ledger.funding import ADJUST_KINDS
@@ -164,12 +162,6 @@ async def check_login(connection: AsyncConnection[Any], login: int, access: Acce
         raise ValidationError("unknown_login", f"there is no account {login}", field="login")
     if not access.reaches(login, group):
         raise PermissionDenied("outside_mask", f"account {login} is outside this key's reach", login=login)
-
-
-def check_scope(events: Sequence[Event], key: Key) -> None:
-    """Refuse what an operation of another's defined to a key that may not read it by its own route."""
-    if (scope := DEFINITIONS.get(type(events[0]))) is not None and events[0].key_id != key.key_id:
-        key.need(scope)
 
 
 async def check_visible(connection: AsyncConnection[Any], events: Sequence[Event], access: Access) -> None:

@@ -115,7 +115,7 @@ async def _rows(rows: Sequence[Row]) -> list[Body]:
 
 
 async def _beside(connection: AsyncConnection[Any], events: Sequence[Event], ask: Ask) -> Body:
-    history.check_scope(events, ask.key)
+    ask.key.need_to_read(events[0])
     await history.check_visible(connection, events, ask.access)
     return await history.answers_to(connection, events)
 

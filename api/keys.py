@@ -21,7 +21,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from api.clocks import real_now
+from api.scopes import DEFINITIONS
 from ledger.commands import Access
+from ledger.events import Event
 from ledger.masks import parse_mask
 from ledger.money import Amount, parse_amount_text
 from ledger.refusals import Unauthorized
@@ -53,6 +55,16 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse unless the key has the scope."""
         if scope not in self.scopes:
             raise Unauthorized("scope_missing", f"the key lacks the scope {scope}", key_id=self.key_id)
+
+    def may_read(self, event: Event) -> bool:
+        """Tell whether it may be told what an event defined: by that route's scope, or as who sent it."""
+        scope = DEFINITIONS.get(type(event))
+        return scope is None or scope in self.scopes or event.key_id == self.key_id
+
+    def need_to_read(self, event: Event) -> None:
+        """Refuse what an event defined where the key may not read it."""
+        if not self.may_read(event):
+            self.need(DEFINITIONS[type(event)])
 
     def death(self, now: datetime) -> str | None:
         """Give the code of why the key is dead at an instant of the real clock, if it is."""

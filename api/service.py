@@ -21,7 +21,6 @@ from api.log_lines import tell_booked
 from api.metrics import Metrics
 from api.middleware import Ask
 from api.refusal_log import RefusalLog
-from api.scopes import DEFINITIONS
 from api.seal_key import SealKey
 from api.sealer import Sealer
 from api.simulation import choose_clock
@@ -187,7 +186,7 @@ class Service:
                 first = await operations.last_switch(connection, login)
         if not isinstance(first, tuple):
             return
-        if isinstance(refusal, AlreadyApplied) or DEFINITIONS.get(type(first[0])) in {None, *ask.scopes}:
+        if isinstance(refusal, AlreadyApplied) or ask.key.may_read(first[0]):
             refusal.extra["answered"] = await self.answer(first, ask)
         else:  # what it defined is not for this key
             refusal.extra["fields"] = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
-from tests.api.served import Caller, new_id, number
+from tests.api.served import BOUND_S, Caller, Served, new_id, number
+from tests.service import within
 
 STRUCTURE = [
     "login",
@@ -61,6 +64,24 @@ PROFILE: dict[str, Any] = {
     "regdate": 1_700_000_000,
 }
 LAST_SECOND = int(datetime(2199, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+
+
+def test_an_account_in_a_group_that_was_made_while_it_was_read_is_shown(
+    admin: Caller, served: Served
+) -> None:
+    login, group = admin.open(), f"made-{new_id()}"
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+    with ThreadPoolExecutor() as pool, psycopg.connect(served.ledger.superuser) as holder:
+        holder.execute("LOCK TABLE online IN ACCESS EXCLUSIVE MODE")  # which the account is read with
+        shown = pool.submit(admin.get, f"/users/{login}")
+        within(BOUND_S, lambda: served.ledger.value(blocked, holder.info.backend_pid) == 1)
+        assert admin.put(f"/groups/{group}", {"currency": "USD"}).status == 200
+        moved = pool.submit(admin.send, "PATCH", f"/users/{login}", {"group": group})
+        there = "SELECT group_name FROM accounts WHERE login = %s"
+        within(BOUND_S, lambda: served.ledger.value(there, login) == group)
+        holder.rollback()
+        assert moved.result().status == 200
+        assert (shown.result().status, shown.result()["group"]) == (200, group)
 
 
 class TestOpening:

@@ -44,6 +44,13 @@ async def expired(chores: Housekeeping) -> MoneyMoved:
     return only(outcome)
 
 
+async def granted(desk: Desk, *, until: str) -> MoneyMoved:
+    """Open an account that has 50 of credit until an instant."""
+    await desk.book(define_group())
+    await desk.book(open_account(1001))
+    return only(await desk.book(credit(50, expires_at=at(until))))
+
+
 @pytest.mark.parametrize("of_another_service", [False, True])
 async def test_credit_whose_booking_is_seen_after_the_close_goes_out_all_the_same(
     ledger: LedgerUnderTest, *, of_another_service: bool
@@ -71,17 +78,20 @@ async def test_credit_whose_booking_is_seen_after_the_close_goes_out_all_the_sam
 
 
 class Looks:
-    """Counts how often it is asked whether the server runs."""
+    """Counts how often it is asked whether the server runs, and may have trouble to tell."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.trouble: OSError | None = None
 
     def ensure_running(self) -> bool:
         self.count += 1
+        if self.trouble is not None:
+            raise self.trouble
         return False
 
 
-async def test_that_nothing_can_be_looked_for_is_said_once(
+async def test_why_nothing_can_be_looked_for_is_said_once_for_each_reason(
     ledger: LedgerUnderTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(housekeeping, "POLL_S", 0)
@@ -93,9 +103,13 @@ async def test_that_nothing_can_be_looked_for_is_said_once(
         await database.close()
         enough = looks.count + 4
         await settled(lambda: looks.count > enough)
+        looks.trouble = OSError("no server to look at")
+        enough = looks.count + 4
+        await settled(lambda: looks.count > enough)
         await chores.stop()
-    said = [record for record in caplog.records if record.name == "fundledger.housekeeping"]
-    assert ["waits for the database" in record.getMessage() for record in said] == [True]
+    said = [record.getMessage() for record in caplog.records if record.name == "fundledger.housekeeping"]
+    assert ["waits for the database" in line for line in said] == [True, True]
+    assert said[1].endswith("no server to look at")
 
 
 async def test_a_grant_that_has_expired_stays_closed_under_a_clock_that_opens_its_day_again(
@@ -103,9 +117,7 @@ async def test_a_grant_that_has_expired_stays_closed_under_a_clock_that_opens_it
 ) -> None:
     clock = Clock(at("2026-11-18 20:00"))
     async with ledger.desk(clock=clock) as desk, keeping(ledger, desk) as chores:
-        await desk.book(define_group())
-        await desk.book(open_account(1001))
-        await desk.book(credit(50, expires_at=at("2026-11-18 23:30")))
+        await granted(desk, until="2026-11-18 23:30")
         [out] = await desk.book(credit(-20))
         clock.now = at("2026-11-19 00:00")
         assert (await expired(chores)).credit_change == cents(-30)
@@ -122,9 +134,7 @@ async def test_a_grant_that_has_expired_stays_closed_under_a_clock_that_opens_it
 async def test_a_grant_that_was_used_up_opens_again_and_expires(ledger: LedgerUnderTest) -> None:
     clock = Clock(at("2026-11-18 20:00"))
     async with ledger.desk(clock=clock) as desk, keeping(ledger, desk) as chores:
-        await desk.book(define_group())
-        await desk.book(open_account(1001))
-        [given] = await desk.book(credit(50, expires_at=at("2026-11-18 23:30")))
+        given = await granted(desk, until="2026-11-18 23:30")
         [out] = await desk.book(credit(-50))
         await desk.book(reverse(out.operation))
         clock.now = at("2026-11-19 00:00")
@@ -137,9 +147,7 @@ async def test_a_grant_that_an_earlier_version_opened_after_its_expiry_stays_as_
 ) -> None:
     clock = Clock(at("2026-11-18 20:00"))
     async with ledger.desk(clock=clock) as desk, keeping(ledger, desk) as chores:
-        await desk.book(define_group())
-        await desk.book(open_account(1001))
-        await desk.book(credit(50, expires_at=at("2026-11-18 23:30")))
+        await granted(desk, until="2026-11-18 23:30")
         [grants] = ledger.rows("SELECT grants, grants_expire_at FROM accounts")
         clock.now = at("2026-11-19 00:00")
         await expired(chores)
